@@ -1,0 +1,29 @@
+/* The memory that outlives the data process: one record of 1 KiB an SA in a memfd that the parent
+ * holds and never maps. A restarted process takes it as hostile input.
+ *
+ * Record, host order (the memory never leaves the machine): identity and keys written once and
+ * covered by a checksum; then what changes per packet: reserved (outbound: no number at or above it
+ * was ever used), top and bitmap (inbound), endpoint with a generation. */
+#ifndef SALLYPORT_STORE_H
+#define SALLYPORT_STORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    STORE_RECORD = 1024,
+    STORE_BLOCK = 4096 /* outbound numbers are reserved in blocks */
+};
+
+struct sa_store;
+
+/* mem (64-byte aligned, len octets) is used in place and stays the caller's; the room is
+ * len / STORE_RECORD - 1 records (the first holds the header). With adopt, records of an earlier
+ * process are kept, else all is wiped. 0, -EINVAL (too small), -ENOMEM, -EBADMSG (adopt: no store
+ * of this version; the caller starts afresh). */
+int sa_store_open(struct sa_store **out, void *mem, size_t len, int adopt);
+void sa_store_close(struct sa_store *s); /* the records stay */
+unsigned sa_store_room(const struct sa_store *s);
+unsigned sa_store_used(const struct sa_store *s);
+
+#endif
