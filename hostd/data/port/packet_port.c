@@ -1,0 +1,211 @@
+#include "hostd/data/port/packet_port.h"
+
+#include "hostd/data/host/tap.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum {
+    PACKET_VNET = 10, /* AF_PACKET knows the short header only */
+    BATCH = 64,
+    SLOT =
+        2048, /* an Ethernet frame of 1500 and room for ESP; larger ones have slots of their own */
+    BIG = 66000,
+    BIG_SLOTS = 4
+};
+
+struct slot {
+    uint8_t hdr[VNET_HDR];
+    uint8_t *frame;
+    size_t room, len;
+};
+
+struct packet_port {
+    struct dp_port dp;
+    int fd;
+    uint8_t *memory;
+    struct slot slots[BATCH];
+    bool taken[BATCH];
+    unsigned next;
+    unsigned queue[BATCH]; /* slots to send, in order */
+    unsigned queued;
+    uint64_t refused;
+    bool gone;
+    uint8_t rx[VNET_HDR + BIG];
+};
+
+static int port_get(void *ctx, size_t room, struct dp_buf *b);
+static int port_send(void *ctx, struct dp_buf *b, const struct dp_tx *tx);
+static void port_put(void *ctx, struct dp_buf *b);
+static void port_flush(void *ctx);
+
+int packet_port_new(struct packet_port **out, int fd, const uint8_t mac[6], uint16_t mtu)
+{
+    struct packet_port *p = calloc(1, sizeof *p);
+    if (!p)
+        return -ENOMEM;
+    p->memory = malloc((size_t)(BATCH - BIG_SLOTS) * SLOT + (size_t)BIG_SLOTS * BIG);
+    if (!p->memory) {
+        free(p);
+        return -ENOMEM;
+    }
+    uint8_t *at = p->memory;
+    for (unsigned i = 0; i < BATCH; i++) {
+        p->slots[i].frame = at;
+        p->slots[i].room = i < BATCH - BIG_SLOTS ? SLOT : BIG;
+        at += p->slots[i].room;
+    }
+    p->fd = fd;
+    p->dp = (struct dp_port){.ctx = p,
+                             .card = false,
+                             .card_index = -1,
+                             .mtu = mtu,
+                             .get = port_get,
+                             .send = port_send,
+                             .put = port_put,
+                             .flush = port_flush};
+    memcpy(p->dp.mac, mac, 6);
+    *out = p;
+    return 0;
+}
+
+void packet_port_free(struct packet_port *p)
+{
+    if (!p)
+        return;
+    close(p->fd);
+    free(p->memory);
+    free(p);
+}
+
+int packet_port_fd(const struct packet_port *p)
+{
+    return p->fd;
+}
+
+const struct dp_port *packet_port_dp(struct packet_port *p)
+{
+    return &p->dp;
+}
+
+uint64_t packet_port_refused(const struct packet_port *p)
+{
+    return p->refused;
+}
+
+/* A free slot that is large enough; the small ones first. */
+static int find_slot(const struct packet_port *p, size_t room)
+{
+    unsigned from = room <= SLOT ? 0 : BATCH - BIG_SLOTS;
+    for (unsigned i = from; i < BATCH; i++)
+        if (!p->taken[i] && p->slots[i].room >= room)
+            return (int)i;
+    return -1;
+}
+
+static int port_get(void *ctx, size_t room, struct dp_buf *b)
+{
+    struct packet_port *p = ctx;
+    if (p->gone)
+        return -ENODEV;
+    int i = find_slot(p, room);
+    if (i < 0) {
+        port_flush(p);
+        i = find_slot(p, room);
+    }
+    if (i < 0)
+        return -ENOBUFS;
+    p->taken[i] = true;
+    *b = (struct dp_buf){p->slots[i].frame, p->slots[i].room, (uint32_t)i};
+    return 0;
+}
+
+static int port_send(void *ctx, struct dp_buf *b, const struct dp_tx *tx)
+{
+    struct packet_port *p = ctx;
+    if (tx->op == DP_PROTECT || tx->len > b->room) {
+        p->taken[b->id] = false;
+        return -EINVAL;
+    }
+    p->slots[b->id].len = tx->len;
+    p->queue[p->queued++] = b->id;
+    if (p->queued == BATCH)
+        port_flush(p);
+    return 0;
+}
+
+static void port_put(void *ctx, struct dp_buf *b)
+{
+    struct packet_port *p = ctx;
+    p->taken[b->id] = false;
+}
+
+/* What the kernel does not take now waits a little; what it never takes is counted. */
+static unsigned send_some(struct packet_port *p, struct mmsghdr *m, unsigned n)
+{
+    for (int tries = 0; tries < 50; tries++) {
+        int sent = sendmmsg(p->fd, m, n, MSG_DONTWAIT);
+        if (sent > 0)
+            return (unsigned)sent;
+        if (errno == ENODEV || errno == ENXIO || errno == ENETDOWN) {
+            p->gone = errno != ENETDOWN;
+            break;
+        }
+        if (errno != EAGAIN && errno != ENOBUFS && errno != EINTR)
+            break;
+        usleep(20);
+    }
+    p->refused++;
+    return 1;
+}
+
+static void port_flush(void *ctx)
+{
+    struct packet_port *p = ctx;
+    struct mmsghdr m[BATCH];
+    struct iovec iov[BATCH][2];
+    memset(m, 0, sizeof m);
+    for (unsigned i = 0; i < p->queued; i++) {
+        struct slot *s = &p->slots[p->queue[i]];
+        memset(s->hdr, 0, sizeof s->hdr);
+        iov[i][0] = (struct iovec){s->hdr, PACKET_VNET};
+        iov[i][1] = (struct iovec){s->frame, s->len};
+        m[i].msg_hdr.msg_iov = iov[i];
+        m[i].msg_hdr.msg_iovlen = 2;
+    }
+    for (unsigned done = 0; done < p->queued;)
+        done += send_some(p, m + done, p->queued - done);
+    for (unsigned i = 0; i < p->queued; i++)
+        p->taken[p->queue[i]] = false;
+    p->queued = 0;
+}
+
+int packet_port_read(struct packet_port *p, unsigned max, packet_rx rx, void *ctx)
+{
+    unsigned n = 0;
+    for (; n < max; n++) {
+        uint8_t hdr[VNET_HDR] = {0};
+        struct iovec iov[2] = {
+            {hdr,   PACKET_VNET },
+            {p->rx, sizeof p->rx}
+        };
+        ssize_t got = readv(p->fd, iov, 2);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+            break;
+        if (got < 0 && errno == ENETDOWN)
+            continue; /* the link went down: told once by the socket, which stays good */
+        if (got < 0) {
+            p->gone = true;
+            return -errno;
+        }
+        struct dp_offload off;
+        if (got <= PACKET_VNET || vnet_decode(hdr, (size_t)got - PACKET_VNET, &off))
+            continue;
+        rx(ctx, p->rx, (size_t)got - PACKET_VNET, &off);
+    }
+    return (int)n;
+}
