@@ -1,0 +1,34 @@
+/* The kernel's routes and neighbours as the packet path needs them: the MAC for an outer
+ * destination on one interface. Follows rtnetlink; needs no privilege. */
+#ifndef SALLYPORT_NEXTHOP_H
+#define SALLYPORT_NEXTHOP_H
+
+#include "hostd/base/ip.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct nexthop;
+
+/* fd: a NETLINK_ROUTE socket in the link, address, route and neighbour groups (the parent's), or -1
+ * to open one. Takes it. Reads the neighbours and addresses once. 0 or -errno. */
+int nexthop_new(struct nexthop **out, int fd);
+void nexthop_free(struct nexthop *n);
+int nexthop_fd(const struct nexthop *n);
+
+/* Asked when a neighbour has to be resolved: the parent makes the kernel do it. */
+typedef void (*nexthop_probe)(void *ctx, unsigned ifindex, const struct ip_addr *a);
+/* Told when one was resolved. */
+typedef void (*nexthop_ready)(void *ctx, unsigned ifindex, const struct ip_addr *a);
+void nexthop_set_callbacks(struct nexthop *n, nexthop_probe probe, nexthop_ready ready, void *ctx);
+
+/* The MAC towards dst by interface ifindex: 0; -EHOSTUNREACH (no route by this interface), -EAGAIN
+ * (being resolved; probe was asked, at most once a second an address). */
+int nexthop_find(struct nexthop *n, unsigned ifindex, const struct ip_addr *dst, uint64_t now,
+                 uint8_t mac[6]);
+/* Has this host the address (on any interface)? */
+bool nexthop_is_local(const struct nexthop *n, const struct ip_addr *a);
+/* Reads what the kernel has to say; call when the descriptor is readable. */
+void nexthop_read(struct nexthop *n);
+
+#endif
