@@ -34,6 +34,7 @@ struct log_row {
     const char *text, *remedy;
 };
 const struct log_row *log_row(enum log_msg m);
+/* NULL when there is none. 203 finds 31: the guide has two numbers for that message. */
 const struct log_row *log_row_by_number(unsigned number);
 const char *log_level_name(enum log_level l); /* "ERROR" */
 int log_level_parse(const char *name, enum log_level *out);
@@ -54,6 +55,16 @@ void log_set_sink(log_sink sink, void *ctx);
  * text; the compiler cannot see the format, so messages_test checks every row with its documented
  * types. */
 void log_event(enum log_msg m, const char *object, ...);
+
+/* Records above this level are not formatted at all; DEBUG (everything) until it is set. */
+void log_set_level(enum log_level max);
+/* The limit: of one message at most 100 records pass in ten seconds, what is over is counted and
+ * LOG_HELD says how many, at the next record of that message or by log_tick, which a process calls
+ * about every ten seconds. ALERT is never held back. The clock is CLOCK_BOOTTIME in nanoseconds; a
+ * simulation gives its own, NULL switches the limit off. */
+typedef uint64_t (*log_clock)(void);
+void log_set_clock(log_clock clock);
+void log_tick(void);
 
 /* A record as one line of JSON (for MSG_LOG and the JSON log): returns the length, as snprintf. */
 size_t log_json(const struct log_record *r, uint64_t wall_sec, char *buf, size_t room);

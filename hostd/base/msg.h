@@ -41,13 +41,17 @@ enum msg_type {
     MSG_TYPES
 };
 
-/* Kinds of descriptor that the parent opens for data. */
+/* Kinds of descriptor that the parent opens for data, and (CONTROL, LOG) for control. */
 enum msg_fd_kind {
     MSG_FD_TAP = 1, /* a TAP queue, IFF_VNET_HDR; name = interface */
     MSG_FD_CARD,    /* a connected vfio-user socket; name = card */
     MSG_FD_PACKET,  /* an AF_PACKET socket bound to the wire, PACKET_VNET_HDR; name = port */
     MSG_FD_STATE,   /* the memfd of SA state; arg 1 = adopt */
     MSG_FD_NETLINK, /* a NETLINK_ROUTE socket, bound to link, address, route, neighbour groups */
+    MSG_FD_CONTROL, /* → control: the listening control socket; arg = the group that may read,
+                       ifindex = the group that may change (UINT32_MAX: none) */
+    MSG_FD_LOG, /* → control: a log file, O_APPEND; arg 1 = two-line form, 2 = JSON; replaces the one
+                   before. Control asks for a new one by MSG_ADMIN {"method": "log.rotate"} */
 };
 
 struct msg_fd {
