@@ -22,9 +22,11 @@ const char *proc_name(enum proc p);
 enum { MSG_VERSION = 1, MSG_HEADER = 12, MSG_MAX = 65536, MSG_FDS = 4 };
 
 enum msg_type {
-    MSG_PEER = 1, /* parent → child: fds[0] is a pair's end to process arg; replaces an older one */
-    MSG_CONFIG, /* parent → child: the whole checked configuration as JSON in a memfd (config.h) */
-    MSG_FD,     /* parent → data: struct msg_fd, fds[0] */
+    MSG_PEER = 1, /* parent → child: struct msg_arg (enum proc): fds[0] is a pair's end to that
+                     process; replaces an older one */
+    MSG_CONFIG, /* parent → child: the whole checked configuration as JSON in a sealed memfd of its
+                   own (fds[0], size by fstat, read from offset 0), no body (config.h) */
+    MSG_FD,     /* parent → data, control: struct msg_fd, fds[0] */
     MSG_FD_GONE, /* parent → data: struct msg_fd: what was opened under that name is closed */
     MSG_START,   /* parent → data: all descriptors for this configuration are there */
     MSG_READY,   /* child → parent: it serves */
@@ -37,9 +39,20 @@ enum msg_type {
     MSG_PORT_WANT, /* data → parent: struct msg_fd: open (arg 1) or close (arg 0) a standby port */
     MSG_PROBE,     /* data → parent: struct msg_probe: resolve a neighbour */
     MSG_RELOAD,    /* control → parent: reload the configuration; the answer is MSG_REPLY */
-    MSG_ADMIN,     /* control → parent: JSON {"method": "stop" | "release" | …} */
+    MSG_ADMIN,     /* control → parent: JSON {"method": "status" | "stop" | "start" | "release" |
+                      "reload"}; the answer is MSG_REPLY with the same id */
+    MSG_PORT_INFO, /* data → parent: struct msg_port_info: what a card's port told of itself */
     MSG_TYPES
 };
+
+struct msg_arg {
+    uint32_t arg;
+};
+
+/* A stop of IPsec is not the end of a process: data lets its SAs go and forwards by each
+ * interface's after-stop (its configuration says which; the argument says it for all).
+ * MSG_STOP_END: finish in order and exit 0; also what a closed channel means. */
+enum msg_stop { MSG_STOP_DISCARD = 0, MSG_STOP_PASS = 1, MSG_STOP_END = 2 };
 
 /* Kinds of descriptor that the parent opens for data, and (CONTROL, LOG) for control. */
 enum msg_fd_kind {
@@ -50,8 +63,8 @@ enum msg_fd_kind {
     MSG_FD_NETLINK, /* a NETLINK_ROUTE socket, bound to link, address, route, neighbour groups */
     MSG_FD_CONTROL, /* → control: the listening control socket; arg = the group that may read,
                        ifindex = the group that may change (UINT32_MAX: none) */
-    MSG_FD_LOG, /* → control: a log file, O_APPEND; arg 1 = two-line form, 2 = JSON; replaces the one
-                   before. Control asks for a new one by MSG_ADMIN {"method": "log.rotate"} */
+    MSG_FD_LOG, /* → control: a log file, O_APPEND; arg 1 = two-line form, 2 = JSON; replaces the
+                   one before. Control asks for a new one by MSG_ADMIN {"method": "log.rotate"} */
 };
 
 struct msg_fd {
@@ -80,6 +93,12 @@ struct msg {
     unsigned n_fds;
 };
 
+struct msg_port_info {
+    char interface[64];
+    uint8_t mac[6];
+    uint16_t mtu; /* of the wire, 0 unknown */
+};
+
 /* A channel end with its own receive buffer. The socket is non-blocking. */
 struct msg_chan;
 int msg_chan_new(struct msg_chan **out, int fd); /* takes the descriptor */
@@ -88,7 +107,10 @@ int msg_chan_fd(const struct msg_chan *c);
 /* Both ends, SOCK_SEQPACKET | NONBLOCK | CLOEXEC. 0 or -errno. */
 int msg_pair(int fds[2]);
 
-/* 0; -EAGAIN (the peer does not read: the caller keeps or counts it), -EMSGSIZE, -EPIPE and others.
+/* A body is at most MSG_MAX - MSG_HEADER octets. A received body is aligned to 16 and has a NUL
+ * behind its len octets.
+ *
+ * 0; -EAGAIN (the peer does not read: the caller keeps or counts it), -EMSGSIZE, -EPIPE and others.
  * Descriptors stay the caller's. */
 int msg_send(struct msg_chan *c, uint16_t type, uint32_t id, const void *body, size_t len,
              const int *fds, unsigned n_fds);
