@@ -30,8 +30,8 @@ enum msg_type {
     MSG_FD_GONE, /* parent → data: struct msg_fd: what was opened under that name is closed */
     MSG_START,   /* parent → data: all descriptors for this configuration are there */
     MSG_READY,   /* child → parent: it serves */
-    MSG_STOP, /* parent → child: end in order; data: arg 1 = pass, 0 = discard after the stop */
-    MSG_LOG,  /* any → control: a JSON log record (log.h) */
+    MSG_STOP,    /* parent → child: struct msg_arg, enum msg_stop */
+    MSG_LOG,     /* any → control: a JSON log record (log.h) */
     MSG_CALL, /* control → owner: JSON {"method":…, "params":…}; fds: what a client passed on */
     MSG_REPLY, /* owner → control: JSON {"result":…} or {"error":…}, "more": true = pages follow */
     MSG_EVENT,     /* owner → control: JSON {"topic":…, …} for subscribers */
@@ -107,14 +107,12 @@ int msg_chan_fd(const struct msg_chan *c);
 /* Both ends, SOCK_SEQPACKET | NONBLOCK | CLOEXEC. 0 or -errno. */
 int msg_pair(int fds[2]);
 
-/* A body is at most MSG_MAX - MSG_HEADER octets. A received body is aligned to 16 and has a NUL
- * behind its len octets.
- *
- * 0; -EAGAIN (the peer does not read: the caller keeps or counts it), -EMSGSIZE, -EPIPE and others.
- * Descriptors stay the caller's. */
+/* A body is at most MSG_MAX - MSG_HEADER octets. 0; -EAGAIN (the peer does not read: the caller
+ * keeps or counts it), -EMSGSIZE, -EPIPE and others. Descriptors stay the caller's. */
 int msg_send(struct msg_chan *c, uint16_t type, uint32_t id, const void *body, size_t len,
              const int *fds, unsigned n_fds);
-/* 1: *m is filled in and its descriptors are the caller's (CLOEXEC); 0: nothing there; -ECONNRESET:
+/* 1: *m is filled in, its body aligned to 16 with a NUL behind its len octets, and its descriptors
+ * are the caller's (CLOEXEC); 0: nothing there; -ECONNRESET:
  * the other end is gone; -EBADMSG: malformed (dropped, its descriptors closed). */
 int msg_recv(struct msg_chan *c, struct msg *m);
 void msg_close_fds(struct msg *m);
