@@ -1,6 +1,5 @@
 /* The contract's layout does not move: the list made from the tables equals the golden one, and the
  * offsets of contract 1.2 and 1.3 are in the header. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 #include "firmware-if/card_if.h"
 

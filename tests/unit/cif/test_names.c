@@ -1,10 +1,11 @@
 /* Names and texts: complete, distinct; accessors give back what was put, at odd addresses too. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "firmware-if/card_if.h"
 
