@@ -80,7 +80,11 @@ enum esp_backend {
 struct esp_sa;
 
 /* 0; -ENOTSUP when the back end is not there or lacks the suite; -EINVAL for parameters that do not
- * fit together; -ENOMEM. The packet functions are chosen here, once. */
+ * fit together; -ENOMEM. The packet functions are chosen here, once. Inbound, and in transport
+ * mode, the addresses may be "none": only the tunnel's outer header is made from them. Whether a
+ * packet's addresses and ports are the SA's is the data path's to judge (RFC 7296, 2.23). SPI 0 is
+ * refused, the reserved ones up to 255 are not: allocating is sa/'s business. One SA belongs to one
+ * thread at a time; several SAs may run in several threads. */
 int esp_sa_new(struct esp_sa **out, const struct esp_params *p, enum esp_backend backend);
 /* Wipes the keys. NULL is fine. */
 void esp_sa_free(struct esp_sa *sa);
@@ -91,7 +95,9 @@ void esp_sa_move(struct esp_sa *sa, const struct ip_addr *src, const struct ip_a
 
 /* The exact length of the outer IP packet for an inner packet of inner_len octets (transport: the
  * packet before ESP), and the largest inner packet whose outer one fits into outer_max (0: none).
- */
+ * ip_hdr_len counts in transport mode only: the octets in front of ESP, which are IPv4's header
+ * with its options, or ip_info's unfrag_len and a fragment header that may follow. For outbound
+ * SAs. */
 size_t esp_outer_len(const struct esp_sa *sa, size_t inner_len, size_t ip_hdr_len);
 size_t esp_max_inner(const struct esp_sa *sa, size_t outer_max, size_t ip_hdr_len);
 
@@ -112,6 +118,8 @@ enum esp_result {
     ESP_RESULTS
 };
 const char *esp_result_text(enum esp_result r);
+/* Inbound: the ICV was good, so the number counts for the window, whatever else was wrong. */
+bool esp_result_verified(enum esp_result r);
 
 /* One packet of a vector. in and out must not overlap. */
 struct esp_pkt {
@@ -125,11 +133,17 @@ struct esp_pkt {
     uint8_t next_header; /* inbound, after ESP_OK */
 };
 
-/* Outbound: in is the packet as the host made it, complete checksums; out is the ESP packet from
- * the outer IP header on. A number in v[i].seq is spent whatever the result. */
+/* Outbound: in is the packet as the host made it, complete checksums (octets beyond its IP length
+ * are left out); out is the ESP packet from the outer IP header on. A number in v[i].seq is spent
+ * whatever the result. In transport mode a fragment is ESP_UNSUPPORTED (RFC 4303, 3.1.1), and so is
+ * a routing header with UDP encapsulation. */
 void esp_protect(struct esp_sa *sa, struct esp_pkt *v, unsigned n);
 /* Inbound: in is the ESP packet from the outer IP header on, unfragmented; seq is the 64-bit number
- * inferred by the window. out is written only after the ICV is good. Nothing is trusted before. */
+ * inferred by the window. out_room must be at least the outer packet's length. Nothing is trusted,
+ * and nothing handed out, before the ICV is good: with any result but ESP_OK out_len is 0 and out
+ * holds no plaintext. (An AEAD decrypts on the way to its verdict, into out; it is wiped then.)
+ * In transport mode out has the addresses that came, and TCP's and UDP's checksum as the peer made
+ * it: mending it where a NAT changed an address (RFC 3948, 3.1.2) is the data path's business. */
 void esp_open(struct esp_sa *sa, struct esp_pkt *v, unsigned n);
 
 /* A look at a packet that may be ours, before any key is touched. */
@@ -148,7 +162,8 @@ enum esp_kind {
     ESP_KIND_KEEPALIVE, /* one octet 0xFF on 4500 */
     ESP_KIND_SHORT      /* ESP or UDP-encapsulated, but cut short */
 };
-/* info is ip_parse_packet's for pkt, whole (no fragment). */
+/* For packets from the wire. info is ip_parse_packet's for pkt; a fragment is ESP_KIND_NONE. UDP is
+ * judged by its destination port: 500, and natt_port (ours; 0: none). */
 enum esp_kind esp_classify(const uint8_t *pkt, const struct ip_info *info, uint16_t natt_port,
                            struct esp_peek *peek);
 
