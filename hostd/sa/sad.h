@@ -54,7 +54,9 @@ enum sa_drop {
 };
 const char *sa_drop_text(enum sa_drop d);
 
-struct sa_spec { /* what IKE, or a test by hand, hands over; copied, the caller wipes its keys */
+/* What IKE, or a test by hand, hands over; copied, the caller wipes its keys. Inbound, src and dst
+ * may both be family 0: any. The window is read inbound only. */
+struct sa_spec {
     enum esp_dir dir;
     uint32_t policy_id;
     uint32_t spi;
@@ -79,7 +81,8 @@ struct sa {
     bool soft_told;
     uint16_t home; /* the worker that alone takes its numbers or judges its window */
 
-    uint64_t next; /* outbound: the next number, first 1 */
+    struct sa_record *record; /* in the store; sa/'s own */
+    uint64_t next;            /* outbound: the next number, first 1; 0: all are used */
     struct window win;
 
     uint64_t created, last_used; /* ns */
@@ -102,8 +105,10 @@ struct sad;
 typedef void (*sad_random)(void *ctx, void *buf, size_t len);
 
 /* mem is the store (store.h). With adopt, SAs of an earlier process are taken over: outbound
- * numbers go on at the reserved block's end, windows as they are; *adopted and *refused count them.
- */
+ * numbers go on at the reserved block's end, windows, counters, endpoints and cookies as they are,
+ * the place is software; *adopted and *refused (may be NULL) count them. A refused record is wiped.
+ * A store that is none of this version counts as one refusal and is begun afresh. What is not taken
+ * over: dying and soft_told. rnd must fill the whole buffer. 0, -EINVAL (mem), -ENOMEM. */
 int sad_new(struct sad **out, void *mem, size_t len, int adopt, enum esp_backend backend,
             sad_random rnd, void *rnd_ctx, uint64_t now, unsigned *adopted, unsigned *refused);
 void sad_free(struct sad *s); /* the store's records stay: see sad_flush */
@@ -111,6 +116,8 @@ void sad_free(struct sad *s); /* the store's records stay: see sad_flush */
 /* Adds an SA. 0; -EINVAL (spec), -EEXIST (inbound: SPI in use; outbound: SPI and destination in
  * use), -ENOSPC (limits: sas), -ENOTSUP (suite), -ENOMEM. The SA begins in software. */
 int sad_add(struct sad *s, const struct sa_spec *spec, uint64_t now, struct sa **out);
+/* The keys of an SA out of its record, for a card's slot; the caller wipes them. */
+void sad_keys(const struct sad *s, const struct sa *sa, struct esp_keys *out);
 /* Forgets it and wipes its record. The placement must have let go of it first (place_forget). */
 void sad_delete(struct sad *s, struct sa *sa);
 void sad_flush(struct sad *s);
@@ -121,11 +128,14 @@ struct sa *sad_next(struct sad *s, const struct sa *after);
 struct sa *sad_inbound(struct sad *s, uint32_t spi);
 struct sa *sad_by_cookie(struct sad *s, uint64_t cookie);
 struct sa *sad_by_spi(struct sad *s, enum esp_dir dir, uint32_t spi);
-/* The newest outbound SA, not dying, of a policy; transport: whose dst is peer (family 0: any). */
+/* The newest outbound SA, not dying, of a policy; transport: whose dst is peer (NULL or family 0:
+ * any). */
 struct sa *sad_outbound(struct sad *s, uint32_t policy_id, const struct ip_addr *peer);
 
 /* Takes n numbers, [*first, *first + n): spent from here on, whatever happens. Crossing a block
- * reserves the next in the store first. -ERANGE: exhausted (2^32-1, or 2^64-1 with ESN). */
+ * reserves the next in the store first. All or none. -EINVAL: n is 0 or above STORE_BLOCK, or the
+ * SA is inbound; -ERANGE: fewer than n are left (2^32-1, or 2^64-1 with ESN); counting the drop is
+ * the caller's. */
 int sad_take(struct sad *s, struct sa *sa, unsigned n, uint64_t *first);
 /* Judges an inbound number after a good ICV; counts the drop. */
 enum win_verdict sad_commit(struct sa *sa, uint64_t seq);
@@ -137,12 +147,16 @@ enum sa_life {
     LIFE_SOFT, /* told once */
     LIFE_HARD
 };
+/* A limit is reached when the count equals it. Outbound numbers are a lifetime of their own: soft
+ * at 15/16 of the space, hard when none is left. */
 enum sa_life sad_life(struct sa *sa, uint64_t now);
-/* The next moment at which a time limit of any SA may be reached, UINT64_MAX for none. */
+/* The next moment at which a time limit of any SA may be reached, UINT64_MAX for none. Walks all.
+ */
 uint64_t sad_deadline(const struct sad *s);
 
-/* A new inbound SPI: random, 256.., inside [lo, hi] (what the cards allow), in use nowhere.
- * -ENOSPC. */
+/* A new inbound SPI: random, 256.., inside [lo, hi] (what the cards allow), in use nowhere, and not
+ * among the last 1,024 handed out and not added yet (unless the range has no other left). -ENOSPC.
+ */
 int sad_alloc_spi(struct sad *s, uint32_t lo, uint32_t hi, uint32_t *spi);
 /* A verified packet came from a new address: the peer's endpoint moves in the SA, software and
  * store. */

@@ -35,11 +35,11 @@ struct spd_selector {
 };
 
 struct spd_policy {
-    uint32_t
-        id; /* index order decides, the id stays through reloads that do not change the policy */
+    uint32_t id; /* made from name and content by spd_load: stays through reloads that do not
+                    change the policy, and is the same in a restarted process */
     char name[SPD_NAME];
     char where[SPD_NAME]; /* "sallyport.yaml:12", for reports */
-    uint64_t cookie;
+    uint64_t cookie;      /* made beside the id */
     enum spd_action action;
     struct spd_selector sel;
     enum esp_mode mode;
@@ -67,8 +67,8 @@ struct spd *spd_new(void);
 void spd_free(struct spd *s);
 /* Replaces the whole list in one step (copied, in order). A policy equal to one in force, by name
  * and content, keeps its id, cookie and hits; gone[] (may be NULL) gets the ids of policies that
- * are no longer there or changed, *n_gone their number; room for as many as there were. 0 or
- * -ENOMEM. */
+ * are no longer there or changed, *n_gone (may be NULL) their number; room for as many as there
+ * were. id, cookie and hits of list are not read. 0 or -ENOMEM. */
 int spd_load(struct spd *s, const struct spd_policy *list, unsigned n, uint32_t *gone,
              unsigned *n_gone);
 unsigned spd_count(const struct spd *s);

@@ -2,8 +2,10 @@
  * holds and never maps. A restarted process takes it as hostile input.
  *
  * Record, host order (the memory never leaves the machine): identity and keys written once and
- * covered by a checksum; then what changes per packet: reserved (outbound: no number at or above it
- * was ever used), top and bitmap (inbound), endpoint with a generation. */
+ * covered by a checksum; then what changes per packet, each word beside its complement: reserved
+ * (outbound: no number above it was ever used), top and bitmap (inbound); counters; the endpoint in
+ * two copies with a generation and a checksum. Every store is ordered so that a process may be
+ * killed between any two. */
 #ifndef SALLYPORT_STORE_H
 #define SALLYPORT_STORE_H
 
