@@ -1,0 +1,6 @@
+#ifndef SALLYPORT_MAIN_VERSION_H
+#define SALLYPORT_MAIN_VERSION_H
+
+#define SALLYPORT_VERSION "0.1.0"
+
+#endif
