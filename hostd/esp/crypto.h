@@ -18,7 +18,7 @@ struct esp_op {
     size_t len;            /* CBC: a multiple of 16 */
     uint8_t *icv;          /* sealing: where it goes, right behind dst; at least 16 octets */
     const uint8_t *icv_in; /* opening: what came */
-    uint8_t *scratch;      /* opening: room for 28 + len octets, which may overlap dst */
+    uint8_t *scratch;      /* opening: room for mac_len + 4 octets, which may overlap dst */
     uint8_t iv[16];        /* GCM: salt || IV (12 octets); CBC: the IV (16) */
     uint8_t aad[12];       /* AEAD: the additional data. Else its first 4 octets hold the number's
                               high half, which the MAC takes in behind the text when ESN is on */
@@ -54,11 +54,5 @@ int esp_crypto_ipsec_mb(struct esp_crypto **out, const struct esp_suite *s,
 /* By the caller's wish; ESP_BACKEND_BEST tries intel-ipsec-mb first. */
 int esp_crypto_new(struct esp_crypto **out, enum esp_backend backend, const struct esp_suite *s,
                    const struct esp_keys *keys, enum esp_dir dir, bool esn);
-
-/* Octets that the MAC covers from op->hdr on, without ESN's high half. */
-static inline size_t esp_mac_len(const struct esp_op *op)
-{
-    return 8 + 16 + op->len;
-}
 
 #endif

@@ -134,7 +134,7 @@ static bool mac_burst(const struct mb *k, IMB_MGR *m, const struct esp_op *op, u
     for (unsigned i = 0; i < n; i++)
         job[i] = (IMB_JOB){
             .src = from[i],
-            .msg_len_to_hash_in_bytes = esp_mac_len(&op[i]) + (k->esn ? 4 : 0),
+            .msg_len_to_hash_in_bytes = op[i].mac_len + (k->esn ? 4 : 0),
             .auth_tag_output = tag[i],
             .auth_tag_output_len_in_bytes = 16,
             .u.HMAC = {._hashed_auth_key_xor_ipad = k->ipad, ._hashed_auth_key_xor_opad = k->opad}
@@ -167,8 +167,8 @@ static void cbc_seal(struct esp_crypto *c, struct esp_op *op, unsigned n)
  * its ciphertext is joined with the number's high half in the scratch room. */
 static const uint8_t *join_esn(const struct esp_op *op)
 {
-    memcpy(op->scratch, op->hdr, esp_mac_len(op));
-    memcpy(op->scratch + esp_mac_len(op), op->aad, 4);
+    memcpy(op->scratch, op->hdr, op->mac_len);
+    memcpy(op->scratch + op->mac_len, op->aad, 4);
     return op->scratch;
 }
 

@@ -71,7 +71,7 @@ static void gcm_open(struct esp_crypto *c, struct esp_op *op, unsigned n)
 static bool mac(const struct ossl *k, const struct esp_op *op, uint8_t out[SHA256_DIGEST_LENGTH])
 {
     SHA256_CTX ctx = k->inner;
-    bool ok = SHA256_Update(&ctx, op->hdr, esp_mac_len(op)) == 1 &&
+    bool ok = SHA256_Update(&ctx, op->hdr, op->mac_len) == 1 &&
               (!k->esn || SHA256_Update(&ctx, op->aad, 4) == 1) && SHA256_Final(out, &ctx) == 1;
     ctx = k->outer;
     ok = ok && SHA256_Update(&ctx, out, SHA256_DIGEST_LENGTH) == 1 && SHA256_Final(out, &ctx) == 1;

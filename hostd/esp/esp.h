@@ -36,6 +36,10 @@ const struct esp_suite *esp_suite_at(unsigned i); /* NULL past the end */
 const struct esp_suite *esp_suite_by_name(const char *name);
 const struct esp_suite *esp_suite_by_id(uint16_t encr_id, uint16_t integ_id, unsigned encr_len);
 
+/* Why a suite is refused for good, in words: encryption without integrity, broken or retired
+ * algorithms, short tags (RFC 8221). NULL for others, whether the table has them or not. */
+const char *esp_suite_refusal(uint16_t encr_id, uint16_t integ_id);
+
 /* Raw keys in wire order; unused octets are zero. iv_key: AES-128 key of the IV of suites with an
  * unpredictable one: IV = AES-ECB(iv_key, 8 zero octets || number), contract 1.1. */
 struct esp_keys {

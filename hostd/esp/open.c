@@ -77,6 +77,7 @@ static enum esp_result prepare(const struct esp_sa *sa, struct esp_pkt *pkt, str
     memcpy(op->iv + salt, esp + ESP_HDR, iv);
     esp_write_aad(sa, pkt->seq, op->aad);
     op->hdr = esp;
+    op->mac_len = len - sa->suite.icv_len;
     op->src = esp + ESP_HDR + iv;
     op->len = len - ESP_HDR - iv - sa->suite.icv_len;
     op->icv_in = op->src + op->len;

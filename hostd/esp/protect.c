@@ -109,6 +109,7 @@ static enum esp_result prepare(struct esp_sa *sa, struct esp_pkt *pkt, const uin
     esp_write_aad(sa, pkt->seq, op->aad);
     write_text(text, pkt->in + s.off, l.total - s.off, op->len, s.nh);
     op->hdr = esp;
+    op->mac_len = ESP_HDR + sa->suite.iv_len + op->len;
     op->src = op->dst = text;
     op->icv = text + op->len;
     op->pkt = pkt;

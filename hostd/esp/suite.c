@@ -47,6 +47,30 @@ const struct esp_suite *esp_suite_by_id(uint16_t encr_id, uint16_t integ_id, uns
     return NULL;
 }
 
+enum { ANY = 0xffff };
+
+/* By IKEv2 transform IDs; the first row that matches. */
+static const struct {
+    uint16_t encr_first, encr_last, integ;
+    const char *why;
+} refusals[] = {
+    {1,  10,  ANY, "DES, 3DES, Blowfish and their contemporaries are retired"},
+    {11, 13,  0,   "encryption without integrity"                            },
+    {18, 19,  ANY, "AES-GCM with a tag shorter than 16 octets"               },
+    {0,  ANY, 1,   "HMAC-MD5 is retired"                                     },
+    {0,  ANY, 3,   "DES-MAC is retired"                                      },
+    {0,  ANY, 4,   "KPDK-MD5 is retired"                                     },
+};
+
+const char *esp_suite_refusal(uint16_t encr_id, uint16_t integ_id)
+{
+    for (unsigned i = 0; i < sizeof refusals / sizeof refusals[0]; i++)
+        if (encr_id >= refusals[i].encr_first && encr_id <= refusals[i].encr_last &&
+            (refusals[i].integ == ANY || refusals[i].integ == integ_id))
+            return refusals[i].why;
+    return NULL;
+}
+
 static const char *const texts[ESP_RESULTS] = {
     [ESP_OK] = "ok",
     [ESP_BAD_PACKET] = "not a well-formed IP or ESP packet",

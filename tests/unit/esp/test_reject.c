@@ -237,8 +237,8 @@ static void no_window_here(void **state)
 /* Seals the text given as the SA would, under number 5, and opens it. */
 static enum esp_result open_text(struct shot *s, const uint8_t *text, size_t len, size_t *n)
 {
-    struct esp_op op = {.len = len};
     size_t iv = s->c.suite->iv_len;
+    struct esp_op op = {.len = len, .mac_len = 8 + iv + len};
     shoot(s, 77, 5);
     uint8_t *esp = s->wire + esp_off(s);
     memcpy(op.iv, s->c.suite->aead ? (const void *)"\xca\xfe\xba\xbe" : esp + 8, 4);

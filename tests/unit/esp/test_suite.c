@@ -20,6 +20,19 @@ static void table_is_whole(void **state)
     assert_null(esp_suite_by_id(20, 0, 24));
 }
 
+static void refusals_name_their_reason(void **state)
+{
+    for (unsigned i = 0; esp_suite_at(i); i++)
+        assert_null(esp_suite_refusal(esp_suite_at(i)->encr_id, esp_suite_at(i)->integ_id));
+    assert_string_equal(esp_suite_refusal(12, 0), "encryption without integrity");
+    assert_string_equal(esp_suite_refusal(11, 0), "encryption without integrity");
+    assert_non_null(esp_suite_refusal(3, 12)); /* 3DES */
+    assert_non_null(esp_suite_refusal(18, 0)); /* 8-octet tag */
+    assert_non_null(esp_suite_refusal(12, 1)); /* HMAC-MD5 */
+    assert_null(esp_suite_refusal(11, 12));    /* NULL with integrity */
+    assert_null(esp_suite_refusal(28, 0));     /* ChaCha20-Poly1305 */
+}
+
 static void every_result_has_a_text(void **state)
 {
     for (unsigned i = 0; i < ESP_RESULTS; i++)
@@ -97,6 +110,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(table_is_whole),
+        cmocka_unit_test(refusals_name_their_reason),
         cmocka_unit_test(every_result_has_a_text),
         cmocka_unit_test(backend_is_named),
         cmocka_unit_test(unfit_parameters_are_refused),
