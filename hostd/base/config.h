@@ -16,7 +16,8 @@ enum {
     CFG_CARDS = 8,
     CFG_INTERFACES = 8,
     CFG_ADDRS = 16,
-    CFG_IKE_PORTS = 8
+    CFG_IKE_PORTS = 8,
+    CFG_POLICIES = 4096
 };
 
 struct cfg_card {
@@ -68,5 +69,7 @@ void cfg_free(struct cfg *c); /* frees what it owns, not c itself */
  */
 char *cfg_to_json(const struct cfg *c);
 int cfg_from_json(const char *json, size_t len, struct cfg *out);
+/* Window sizes that a policy may have: 0 (none), or a power of two from 32 to 4,096. */
+bool cfg_window_ok(uint32_t bits);
 
 #endif
