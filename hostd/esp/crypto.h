@@ -11,8 +11,8 @@ enum { ESP_LANES = 16 };
 /* The cryptography of one packet. The text is what ESP encrypts: payload, padding, pad length, next
  * header. */
 struct esp_op {
-    const uint8_t
-        *hdr; /* the ESP header; IV and (sealing) dst, (opening) src follow it in memory */
+    const uint8_t *hdr; /* the ESP header; IV and text (dst sealing, src opening) follow it */
+    size_t mac_len;     /* what a MAC covers from hdr on: header, IV, text */
     const uint8_t *src;
     uint8_t *dst;          /* sealing: equal to src; opening: elsewhere, with room for len */
     size_t len;            /* CBC: a multiple of 16 */
