@@ -70,6 +70,8 @@ struct dp_port {
     int (*send)(void *ctx, struct dp_buf *b, const struct dp_tx *tx);
     void (*put)(void *ctx, struct dp_buf *b);
     void (*flush)(void *ctx);
+    /* Room for a super-packet's worth of frames? NULL: always. The shell stops reading the TAP. */
+    bool (*ready)(void *ctx);
 };
 
 /* How a packet came from a port. */
@@ -84,6 +86,9 @@ struct dp_rx {
     uint64_t seq;
     const char *raw_reason; /* card: why it came raw; NULL otherwise */
     uint8_t outer_tos;
+    /* A plain interface: partial checksum, super-packet (veth hands these over whole); NULL: complete.
+     * A frame that passes in clear goes to the TAP with it; anything else is completed and cut first. */
+    const struct dp_offload *off;
     const uint8_t *frame;
     size_t len;
 };
