@@ -75,7 +75,12 @@ enum place_code {
 };
 const char *place_code_name(unsigned code);
 const char *place_code_text(unsigned code);
+const char *place_code_remedy(unsigned code);
 
+/* None of these may answer from inside the call: place_added, place_freed and place_audit come
+ * later. An answer that was asked of a card before place_card_down is not handed in after
+ * place_card_up. Any error but -EAGAIN counts as an ill card. Every function here may be followed
+ * by work for place_tick, so call that before waiting. */
 struct place_ops {
     void *ctx;
     /* Ask card c for a slot for sa; the answer comes by place_added with the cookie. -EAGAIN: its
@@ -98,6 +103,9 @@ void place_free(struct place *p);
  * once. */
 void place_card_up(struct place *p, int card, const struct place_caps *caps, uint64_t now);
 void place_card_down(struct place *p, int card, const char *why, uint64_t now);
+/* What a card in service can do has changed (a known-answer test ended): SAs that it cannot carry
+ * any more leave it, the others are tried again. */
+void place_card_caps(struct place *p, int card, const struct place_caps *caps, uint64_t now);
 /* A new SA; an SA about to be deleted (its slot is freed, or later when an add is under way). */
 void place_sa(struct place *p, struct sa *sa, uint64_t now);
 void place_forget(struct place *p, struct sa *sa, uint64_t now);
