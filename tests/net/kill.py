@@ -1,0 +1,250 @@
+"""Sudden death and the stop: the same SAs go on, nothing is reused, nothing leaves in clear."""
+import socket
+import subprocess
+import sys
+import time
+
+from oracle import capture, packet as pk
+from pylib.cases import equal, expect
+from .records import read_log
+from .scene import Scene, complain
+from .shapes import release
+from .world import NETNS, NetError, end, wait_for
+
+INNER = [("10.1.1.1/32", "10.2.1.1/32")]
+A, B = "10.1.1.1", "10.2.1.1"
+OUT_A, OUT_B = "10.0.0.1", "10.0.0.2"
+
+
+def rules():
+    return [{"name": "lan", "local": "10.1.1.0/24", "remote": "10.2.1.0/24", "action": "protect",
+             "transforms": ["ESP_AES128_GCM16/28800"], "tunnel": "t4", "esn": True},
+            {"name": "ping", "protocol": "icmp", "action": "pass"}]
+
+
+class Flow:
+    """Serial numbers both ways until it is stopped."""
+
+    def __init__(self, scene, seconds, rate=2000):
+        self.scene, self.rate, self.files = scene, rate, {}
+        self.senders, self.receivers = [], []
+        for side, src, dst, port in (("a", A, B, 7000), ("b", B, A, 7001)):
+            other = "b" if side == "a" else "a"
+            self.files[side] = (scene.world.path(f"flow-{scene.serial}-{side}-s"), scene.world.path(f"flow-{scene.serial}-{side}-r"))
+            r = scene.tool(other, "udp-recv", "--src", dst, "--port", str(port), "--log", self.files[side][1], "--linger", "1",
+                           stdout=subprocess.PIPE)
+            r.stdout.readline()
+            self.receivers.append(r)
+        for side, src, dst, port in (("a", A, B, 7000), ("b", B, A, 7001)):
+            self.senders.append(scene.tool(side, "udp-send", "--src", src, "--dst", dst, "--port", str(port), "--rate", str(rate),
+                                           "--count", str(int(seconds * rate)), "--log", self.files[side][0]))
+
+    def stop(self):
+        """Ends both directions; {side: (sent, received)} as lists of (serial, time)."""
+        for p in self.senders:
+            p.terminate()
+        for p in self.senders:
+            p.wait(20)
+        for p in self.receivers:
+            p.terminate()
+        for p in self.receivers:
+            p.wait(20)
+        return {side: (read_log(s), read_log(r)) for side, (s, r) in self.files.items()}
+
+    def wait(self):
+        for p in self.senders:
+            p.wait(600)
+        return self.stop()
+
+
+def silence_after(received, moment):
+    """Seconds from a moment to the first datagram that arrived after it and was sent after it."""
+    later = [t for _, t in received if t > moment]
+    return (min(later) - moment) / 1e9 if later else float("inf")
+
+
+def start(world, kind="card", after_stop="discard"):
+    scene = Scene(world, kind, rules(), inner=INNER, after_stop=after_stop)
+    scene.start()
+    scene.pair = scene.connect("lan", esn=True)
+    scene.wait_place(*scene.pair, "card" if scene.cards else "software")
+    return scene
+
+
+def data_dies(world, kind):
+    """kill -9 of data at a, under traffic; then everything from before is played again."""
+    scene = start(world, kind)
+    try:
+        flow = Flow(scene, 30)
+        time.sleep(1.5)
+        before = {(s["spi"], s["dir"]) for s in scene.a.sas()}
+        moment = time.monotonic_ns()
+        scene.a.kill_child("data")
+        time.sleep(0.3)
+        scene.a.connect(5)
+        time.sleep(3)
+        after = {(s["spi"], s["dir"]) for s in scene.a.sas()}
+        result = flow.stop()
+        equal(after, before, "SPIs of a")
+        gaps = {side: resumed(result[side], moment) for side in "ab"}
+        expect(max(gaps.values()) < 2, f"traffic was back after {gaps} s")
+        for side, (sent, received) in result.items():
+            serials = [n for n, _ in received]
+            equal(len(set(serials)), len(serials), f"datagrams from {side} that came twice: difference")
+        tops = {side: scene.hosts[side].sas() for side in "ab"}
+        scene.stop()
+        report = scene.judge()
+        expect(report["ok"], complain(report))
+        return f"back after {gaps['a']:.2f} s from a, {gaps['b']:.2f} s to a; {describe(tops)}"
+    finally:
+        scene.stop()
+        release(world)
+
+
+def resumed(pair, moment):
+    """Seconds after the moment at which a datagram that was sent after it arrived, behind the gap."""
+    sent, received = dict(pair[0]), pair[1]
+    late = [t for n, t in received if t > moment and sent.get(n, 0) > moment]
+    times = sorted(late)
+    if not times:
+        return float("inf")
+    gap_end = moment
+    for earlier, later in zip([moment] + times, times):
+        if later - earlier > 20_000_000:
+            gap_end = later
+    return (gap_end - moment) / 1e9
+
+
+def describe(tops):
+    rows = [s for s in tops["a"] if s["dir"] == "out"]
+    return f"next number {rows[0]['next']}" if rows else ""
+
+
+def inject(ns, interface, frames):
+    """Sends frames out of an interface of a namespace, exactly as they are."""
+    code = ("import socket,sys,struct,time\n"
+            "s=socket.socket(socket.AF_PACKET,socket.SOCK_RAW);s.bind((sys.argv[1],0))\n"
+            "d=sys.stdin.buffer\nn=0\n"
+            "while True:\n"
+            " h=d.read(4)\n"
+            " if len(h)<4: break\n"
+            " s.send(d.read(struct.unpack('=I',h)[0]));n+=1\n"
+            " if n%64==0: time.sleep(0.004)\n")
+    data = b"".join(len(f).to_bytes(4, sys.byteorder) + f for f in frames)
+    subprocess.run(ns.inside([sys.executable, "-c", code, interface]), input=data, check=True, timeout=60)
+
+
+def replay(world):
+    """The whole capture from before data's death, played again to both: nothing is delivered."""
+    scene = start(world, "standby")
+    try:
+        flow = Flow(scene, 2, rate=1000)
+        flow.wait()
+        time.sleep(0.3)
+        old = [f.data for f in capture.merge([c.file for c in scene.captures])]
+        to = {side: [f for f in old if f[:6] == mac_of(scene, side) and is_esp(f)] for side in "ab"}
+        expect(min(len(x) for x in to.values()) > 1500, f"captured {[len(x) for x in to.values()]}")
+        scene.a.kill_child("data")
+        time.sleep(0.3)
+        scene.a.connect(5)
+        scene.a.wait_ready()
+        watchers = [scene.tool(side, "udp-recv", "--src", src, "--port", str(port), "--log", scene.world.path(f"w{side}"),
+                               stdout=subprocess.PIPE) for side, src, port in (("b", B, 7000), ("a", A, 7001))]
+        for w in watchers:
+            w.stdout.readline()
+        before = {side: dropped(scene.hosts[side]) for side in "ab"}
+        for side in "ab":
+            inject(scene.switch, "card" + side, to[side])
+        time.sleep(1)
+        for w in watchers:
+            w.terminate()
+            w.wait(10)
+        for side in "ab":
+            equal(len(read_log(scene.world.path(f"w{side}"))), 0, f"old datagrams delivered at {side}")
+            grown = dropped(scene.hosts[side]) - before[side]
+            expect(grown >= len(to[side]) * 0.99, f"{side} counts {grown} of {len(to[side])} replays")
+        again = Flow(scene, 1, rate=500).wait()
+        for side in "ab":
+            equal(len(again[side][1]), len(again[side][0]), f"new datagrams from {side} after the replay")
+        scene.stop()
+        report = scene.judge()
+        expect(report["ok"], complain(report))
+        return f"{len(to['a'])} and {len(to['b'])} old packets, none delivered"
+    finally:
+        scene.stop()
+        release(world)
+
+
+def is_esp(frame):
+    _, _, kind, rest = pk.ethernet(frame)
+    return kind == 0x0800 and pk.ip(rest).proto == pk.ESP
+
+
+def mac_of(scene, side):
+    return bytes.fromhex(scene.hosts[side].ns.json("link", "show", "dev", "ipsec0")[0]["address"].replace(":", ""))
+
+
+def dropped(host):
+    return sum(n for s in host.sas() if s["dir"] == "in" for text, n in s["drops"].items() if "replay" in text or "window" in text)
+
+
+def process_dies(world, title):
+    """kill -9 of one process under traffic: nothing in clear, and the daemon is whole again (or gone)."""
+    scene = start(world, "software")
+    try:
+        flow = Flow(scene, 20, rate=500)
+        time.sleep(0.7)
+        if title == "parent":
+            scene.a.program.kill()
+            time.sleep(2)
+            left = scene.a.children()
+            expect(not left, f"children that outlived the parent: {left}")
+        else:
+            scene.a.kill_child(title)
+            time.sleep(1)
+            scene.a.connect(5)
+            equal(scene.a.ns.ping(OUT_A, OUT_B), (3, 3), "pings under the pass policy")
+        time.sleep(0.5)
+        result = flow.stop()
+        if title != "parent":
+            last = max(t for _, t in result["a"][1])
+            expect(last > max(t for _, t in result["a"][0]) - 200_000_000, "traffic did not go on")
+        scene.stop()
+        report = scene.judge()
+        expect(report["ok"], complain(report))
+    finally:
+        scene.stop()
+        release(world)
+
+
+def stopped(world, after_stop):
+    """The stop: what a protect policy covers goes nowhere; the pass policy goes on, or all ends."""
+    scene = start(world, "card", after_stop)
+    try:
+        flow = Flow(scene, 20, rate=500)
+        time.sleep(0.5)
+        equal(scene.a.ns.ping(OUT_A, OUT_B), (3, 3), "pings before the stop")
+        scene.a.call("stop")
+        moment = time.monotonic_ns()
+        time.sleep(0.5)
+        pings = scene.a.ns.ping(OUT_A, OUT_B)
+        result = flow.stop()
+        equal(pings, (3, 3 if after_stop == "pass" else 0), "pings after the stop")
+        late = [t for _, t in result["a"][1] if t > moment + 300_000_000]
+        equal(len(late), 0, "protected datagrams delivered after the stop")
+        scene.stop()
+        report = scene.judge()
+        expect(report["ok"], complain(report))
+    finally:
+        scene.stop()
+        release(world)
+
+
+def run(cases, world, args):
+    cases.run("data killed under traffic, both in cards", data_dies, world, "card")
+    cases.run("data killed under traffic, both in software", data_dies, world, "software")
+    cases.run("replay of everything from before the death", replay, world)
+    for title in ("control", "data", "parent"):
+        cases.run(f"{title} killed: nothing in clear", process_dies, world, title)
+    for after in ("pass", "discard"):
+        cases.run(f"stop, after-stop: {after}", stopped, world, after)
