@@ -71,6 +71,7 @@ struct queue {
     unsigned index; /* into cfg.tx or cfg.rx */
     uint8_t port;
     enum queue_state state;
+    bool open; /* workers may use it; not before the end of bring-up */
     struct ring ring, cq;
     struct card_dma bufs;
     uint32_t buf_len, n_bufs;
@@ -115,11 +116,13 @@ struct card {
     enum card_state state;
     char reason[CARD_REASON_MAX];
 
+    unsigned life; /* changes when the admin queue starts anew or the card is reset */
     enum step step;
     uint64_t step_deadline, retry_at;
     unsigned failures; /* bring-ups that failed in a row */
     unsigned step_index, step_pending;
-    bool step_started, step_failed;
+    bool step_started, bus_reset_tried;
+    uint64_t running_since;
     enum cif_reset reset_code;
 
     uint32_t epoch, timing;
@@ -171,6 +174,7 @@ static inline uint8_t *ring_at(const struct ring *r, uint32_t idx)
 
 /* bringup.c */
 void bringup_start(struct card *c, enum cif_reset code);
+void bringup_retry(struct card *c, enum cif_reset code, unsigned delay_ms);
 uint64_t bringup_poll(struct card *c);
 void bringup_fail(struct card *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 const char *bringup_step_name(enum step s);
@@ -218,7 +222,19 @@ struct queue *queue_by_qid(struct card *c, uint32_t qid);
 unsigned queue_count(const struct card *c);
 struct queue *queue_nth(const struct card *c, unsigned i);
 void queue_doorbell(struct queue *q, uint32_t word, uint32_t value);
+void queue_open_all(struct card *c);
 void rx_fill(struct queue *q); /* lock held */
+/* tx.c, rx.c: what a worker does. kat: the caller is the known-answer test, which owns the queues
+ * until they are open to workers. */
+static inline bool queue_usable(const struct queue *q, bool kat)
+{
+    return q->state == QUEUE_UP && q->open != kat;
+}
+uint32_t tx_buf_get(struct queue *q, bool kat);
+int tx_post(struct queue *q, const struct card_tx *tx, bool kat);
+int tx_flush(struct queue *q, uint64_t now, bool kat);
+int tx_reap(struct queue *q, uint64_t now, struct card_tx_done *out, unsigned max, bool kat);
+int rx_reap(struct queue *q, uint64_t now, struct card_rx *out, unsigned max, bool kat);
 
 /* kat.c: known answers. Progress of STEP_KAT: true when done. */
 bool kat_poll(struct card *c);
