@@ -7,7 +7,7 @@
 
 #include "hostd/base/bytes.h"
 
-enum { ESP_HDR = 8, UDP_HDR = 8, V4_HDR = 20, V6_HDR = 40 };
+enum { ESP_HDR = 8, UDP_HDR = 8, V4_HDR = 20, V6_HDR = 40, GCM_IV = 8, CBC_IV = 16 };
 
 struct esp_sa {
     struct esp_crypto *crypto;
@@ -63,14 +63,37 @@ void esp_udp6_checksum(uint8_t *pkt, size_t udp_off, size_t total);
 int esp_ecn_decap(unsigned inner, unsigned outer);
 void esp_ecn_set(uint8_t *pkt, uint8_t version, unsigned ecn);
 
+/* What the ICV covers beside the packet: see struct esp_op. */
+static inline void esp_write_aad(const struct esp_sa *sa, uint64_t number, uint8_t aad[12])
+{
+    if (!sa->suite.aead) {
+        put_be32(aad, (uint32_t)(number >> 32));
+        return;
+    }
+    put_be32(aad, sa->spi);
+    if (sa->esn)
+        put_be64(aad + 4, number);
+    else
+        put_be32(aad + 4, (uint32_t)number);
+}
+
+/* What the cipher takes as its IV, from the one on the wire. Lengths are constants for speed; the
+ * suites have no others. */
+static inline void esp_nonce(const struct esp_sa *sa, const uint8_t *wire, uint8_t nonce[16])
+{
+    if (!sa->suite.aead) {
+        memcpy(nonce, wire, CBC_IV);
+        return;
+    }
+    memcpy(nonce, sa->salt, sizeof sa->salt);
+    memcpy(nonce + sizeof sa->salt, wire, GCM_IV);
+}
+
 /* Padding octets for a payload of that length. */
 static inline size_t esp_pad_len(const struct esp_suite *s, size_t payload)
 {
     return (size_t) - (payload + 2) & (s->pad_to - 1u);
 }
-
-/* What the ICV covers beside the packet: see struct esp_op. */
-void esp_write_aad(const struct esp_sa *sa, uint64_t number, uint8_t aad[12]);
 
 /* Protects one packet under an IV given (suite.iv_len octets): for vectors. NULL takes the SA's. */
 void esp_protect_iv(struct esp_sa *sa, struct esp_pkt *pkt, const uint8_t *iv);

@@ -72,9 +72,8 @@ static enum esp_result prepare(const struct esp_sa *sa, struct esp_pkt *pkt, str
         return r;
     if (pkt->out_room < op->esp_off + len)
         return ESP_NO_ROOM;
-    size_t salt = sa->suite.salt_len, iv = sa->suite.iv_len;
-    memcpy(op->iv, sa->salt, salt);
-    memcpy(op->iv + salt, esp + ESP_HDR, iv);
+    size_t iv = sa->suite.iv_len;
+    esp_nonce(sa, esp + ESP_HDR, op->iv);
     esp_write_aad(sa, pkt->seq, op->aad);
     op->hdr = esp;
     op->mac_len = len - sa->suite.icv_len;

@@ -56,13 +56,14 @@ static void write_headers(const struct esp_sa *sa, const struct esp_pkt *pkt,
         esp_udp_write(sa, pkt->out + op->hdr_len, pkt->out_len - op->hdr_len);
 }
 
+/* Padding of 16 octets is written whatever is needed: behind the text the ICV has that much room,
+ * and it is written last. */
 static void write_text(uint8_t *text, const uint8_t *payload, size_t n, size_t len, uint8_t nh)
 {
-    static const uint8_t pads[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    size_t pad = len - 2 - n;
+    static const uint8_t pads[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
     memcpy(text, payload, n);
-    memcpy(text + n, pads, pad);
-    text[len - 2] = (uint8_t)pad;
+    memcpy(text + n, pads, sizeof pads);
+    text[len - 2] = (uint8_t)(len - 2 - n);
     text[len - 1] = nh;
 }
 
@@ -70,15 +71,19 @@ static void write_text(uint8_t *text, const uint8_t *payload, size_t n, size_t l
 static bool write_iv(const struct esp_sa *sa, uint64_t number, const uint8_t *given, uint8_t *wire,
                      uint8_t nonce[16])
 {
-    size_t salt = sa->suite.salt_len, n = sa->suite.iv_len;
-    memcpy(nonce, sa->salt, salt);
+    if (sa->suite.aead) {
+        if (given)
+            memcpy(wire, given, GCM_IV);
+        else
+            put_be64(wire, number ^ sa->iv_xor);
+        esp_nonce(sa, wire, nonce);
+        return true;
+    }
     if (given)
-        memcpy(nonce + salt, given, n);
-    else if (sa->suite.aead)
-        put_be64(nonce + salt, number ^ sa->iv_xor);
+        memcpy(nonce, given, CBC_IV);
     else if (!sa->crypto->make_iv(sa->crypto, number, nonce))
         return false;
-    memcpy(wire, nonce + salt, n);
+    memcpy(wire, nonce, CBC_IV);
     return true;
 }
 

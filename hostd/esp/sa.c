@@ -87,21 +87,6 @@ void esp_sa_move(struct esp_sa *sa, const struct ip_addr *src, const struct ip_a
     esp_outer_template(sa);
 }
 
-void esp_write_aad(const struct esp_sa *sa, uint64_t number, uint8_t aad[12])
-{
-    uint8_t *p = aad;
-    if (sa->suite.aead) {
-        put_be32(p, sa->spi);
-        p += 4;
-    }
-    if (sa->esn || !sa->suite.aead) {
-        put_be32(p, (uint32_t)(number >> 32));
-        p += 4;
-    }
-    if (sa->suite.aead)
-        put_be32(p, (uint32_t)number);
-}
-
 /* What every packet carries beside the payload, its padding and the trailer's two octets. */
 static size_t fixed_len(const struct esp_sa *sa, size_t ip_hdr_len)
 {
