@@ -84,16 +84,19 @@ struct dp_rx {
     enum dp_rx_kind kind;
     struct sa *sa; /* PROTECTED: by the port's own handle table, checked by it */
     uint64_t seq;
-    const char *raw_reason; /* card: why it came raw; NULL otherwise */
+    const char *raw_reason; /* card: why it came raw (status name); NULL otherwise */
     uint8_t outer_tos;
-    /* A plain interface: partial checksum, super-packet (veth hands these over whole); NULL: complete.
-     * A frame that passes in clear goes to the TAP with it; anything else is completed and cut first. */
+    /* A plain interface: partial checksum, super-packet (veth hands these over whole); NULL:
+     * complete. A frame that passes in clear goes to the TAP with it; anything else is completed
+     * and cut first. */
     const struct dp_offload *off;
     const uint8_t *frame;
     size_t len;
 };
 
-/* What became of a frame given to send(): from the port's completions. */
+/* What became of a frame given to send(): from the port's completions. `why` of dp_tx_done and
+ * raw_reason above are the contract's status names ("SA_GONE", "ICV"), or NULL. A completion may
+ * come from inside send(). */
 enum dp_fate {
     DP_SENT,
     DP_UNSENT,    /* surely not on the wire: may be tried again, in software, under a new number */
@@ -140,6 +143,8 @@ struct dp_counters {
     uint64_t cache_hits, cache_misses;
 };
 
+/* None is NULL. None deletes an SA or loads policies before the dp call that it came from has
+ * returned; acquire may call dp_sa_ready or dp_acquire_failed at once. */
 struct dp_ops {
     void *ctx;
     /* A frame for the host. off may be NULL. 0 or -errno (counted). */
@@ -158,6 +163,10 @@ struct dp_ops {
     void (*life)(void *ctx, struct sa *sa, enum sa_life what);
     /* The card and this SA disagree (placement's place_failed). */
     void (*card_failed)(void *ctx, struct sa *sa, const char *what);
+    /* A verified packet moved the peer's endpoint in this SA (inbound, then its outbound twin): in
+     * software and store it is done; a card's entry still has the old one, so placement takes the
+     * SA out (place is PLACE_SOFTWARE when this returns) and adds it anew. */
+    void (*moved)(void *ctx, struct sa *sa);
 };
 
 struct dp_config {
@@ -184,7 +193,10 @@ void dp_free(struct dp *d);
 void dp_set_mode(struct dp *d, enum dp_mode m);
 /* The port in use from now on; NULL: none ("no wire"). The caller owns it. */
 void dp_set_port(struct dp *d, const struct dp_port *port);
-/* The TAP's own MAC (the port's), for answers to ARP and ND made here. */
+/* The TAP's own MAC (until then the first port's): the destination of what goes to the host.
+ * Answers to ARP and ND made here tell a MAC derived from it, which exists on the TAP alone:
+ * locally administered bit set, last octet inverted. Frames for that MAC that leave in clear or in
+ * transport mode get the real next hop's. */
 void dp_set_mac(struct dp *d, const uint8_t mac[6]);
 
 /* A frame from the host / from the port. frame is only read, and only during the call. */

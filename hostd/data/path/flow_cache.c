@@ -42,8 +42,8 @@ static uint64_t mix(uint64_t h, uint64_t v)
 
 uint64_t flow_hash(const struct spd_flow *f, uint64_t seed)
 {
-    uint64_t h = mix(seed, (uint64_t)f->dir << 48 | (uint64_t)f->proto << 40 | (uint64_t)f->has_ports << 32 |
-                               (uint32_t)f->lport << 16 | f->rport);
+    uint64_t h = mix(seed, (uint64_t)f->dir << 48 | (uint64_t)f->proto << 40 |
+                               (uint64_t)f->has_ports << 32 | (uint32_t)f->lport << 16 | f->rport);
     h = mix(h, get_be64(f->local.b));
     h = mix(h, get_be64(f->remote.b));
     if (f->local.family == 6) {

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 
 enum { MAX_ASKED = 1024 };
-#define HOLD_TIME (10 * SECOND)      /* of a packet for an SA */
+#define HOLD_TIME      (10 * SECOND) /* of a packet for an SA */
 #define NEIGHBOUR_TIME (3 * SECOND)  /* of a packet for a neighbour */
-#define ASK_AGAIN (30 * SECOND)      /* an acquire that nobody answered is asked anew after this */
+#define ASK_AGAIN      (30 * SECOND) /* an acquire that nobody answered is asked anew after this */
 
 struct entry {
     struct hold_key key;

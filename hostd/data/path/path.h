@@ -14,14 +14,14 @@ enum {
     ETH_EAPOL = 0x888e,
     ETH_LLDP = 0x88cc,
     ETH_MAX_HDR = 22, /* two tags */
-    IP_MAX = 65535,
-    FRAME_BUF = IP_MAX + ETH_MAX_HDR + 512,
+    IP_MAX = 65535,   /* IPv6 does not count its header in that */
+    FRAME_BUF = IP_MAX + 40 + ETH_MAX_HDR + 512,
     V6_MIN_MTU = 1280,
     CHUNK = 2048,
     NIL = 0xffffffff
 };
 
-#define SECOND UINT64_C(1000000000)
+#define SECOND      UINT64_C(1000000000)
 #define MILLISECOND UINT64_C(1000000)
 
 /* --- ether.c --- */
@@ -33,7 +33,7 @@ struct pkt {
     const uint8_t *ip;
     struct ip_info i;
     /* Put together from fragments: the largest one's IP length (0: it came whole), DF and ID. */
-    uint16_t frag_max;
+    uint32_t frag_max;
     bool frag_df;
     uint32_t frag_id;
 };
@@ -210,9 +210,9 @@ void out_packet(struct dp *d, uint64_t now, const struct pkt *p);
 void out_sa(struct dp *d, uint64_t now, struct sa *sa, const struct pkt *p);
 /* Sends a complete frame as it is; true: sent. */
 bool out_frame(struct dp *d, enum dp_op op, const uint8_t *frame, size_t len, bool retried);
-/* One packet of an SA in software: link header l2, then ESP; false: dropped and counted. */
-bool out_software(struct dp *d, uint64_t now, struct sa *sa, const struct pkt *p, const uint8_t *l2,
-                  size_t l2_len, bool retried);
+/* A packet that the card did not send, once more in software, behind the same link header; true:
+ * sent. False: dropped and counted. Uses no working memory: it may be called from inside send. */
+bool out_again(struct dp *d, uint64_t now, struct sa *sa, const struct pkt *p);
 void out_hold_neighbour(struct dp *d, uint64_t now, const struct ip_addr *dst, const struct pkt *p);
 void out_release(struct dp *d, uint64_t now, const struct hold_key *k);
 

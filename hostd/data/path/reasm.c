@@ -30,7 +30,7 @@ struct gram {
     uint32_t n, have, need; /* need 0: the last piece is not here yet */
     uint32_t head;          /* chunk of link and IP headers, from the piece at 0 */
     uint16_t head_len, l2_len;
-    uint16_t max_len;
+    uint32_t max_len;
     uint8_t next_header;
     bool df;
 };
@@ -138,7 +138,8 @@ static bool read_bit(struct bit *b, struct reasm_space space, const struct pkt *
     b->data = p->ip + start;
     b->len = (uint32_t)(i->total - start);
     /* Every piece but the last is a multiple of 8; the whole fits into the length field. */
-    return b->len && (!b->more || b->len % 8 == 0) && b->hdr_len + b->off + b->len <= IP_MAX;
+    size_t most = i->version == 4 ? IP_MAX : IP_MAX + 40;
+    return b->len && (!b->more || b->len % 8 == 0) && b->hdr_len + b->off + b->len <= most;
 }
 
 static bool key_eq(const struct key *a, const struct key *b)
@@ -263,7 +264,7 @@ static bool keep_bit(struct reasm *r, struct gram *g, const struct pkt *p, const
     if (!b->more)
         g->need = b->off + b->len;
     if (p->i.total > g->max_len)
-        g->max_len = (uint16_t)p->i.total;
+        g->max_len = (uint32_t)p->i.total;
     g->df |= p->i.version == 4 && p->i.df;
     r->kept++;
     return true;
@@ -290,7 +291,7 @@ static void whole_header(const struct gram *g, uint8_t *ip, size_t total)
 static bool build(struct reasm *r, const struct gram *g, uint8_t *out, struct pkt *whole)
 {
     size_t len = (size_t)g->head_len + g->need;
-    if (len - g->l2_len > IP_MAX)
+    if (len > FRAME_BUF || len - g->l2_len > IP_MAX + (g->key.src.family == 6 ? 40u : 0u))
         return false;
     pool_read(&r->pool, g->head, out, g->head_len);
     for (uint32_t i = g->first; i != NIL; i = r->piece[i].next)

@@ -9,7 +9,8 @@ bool seg_complete(uint8_t *out, const uint8_t *frame, size_t len, const struct d
     size_t at = (size_t)o->csum_start + o->csum_offset;
     uint16_t type;
     size_t l2;
-    if (len > FRAME_BUF || o->csum_start >= len || at + 2 > len || !eth_parse(frame, len, &type, &l2))
+    if (len > FRAME_BUF || o->csum_start >= len || at + 2 > len ||
+        !eth_parse(frame, len, &type, &l2))
         return false;
     struct ip_info i;
     if (o->csum_start < l2 || ip_parse_packet(frame + l2, len - l2, &i))
@@ -46,7 +47,8 @@ bool seg_begin(struct seg *s, const uint8_t *frame, size_t len, const struct dp_
     s->l4_off = s->p.l2_len + s->p.i.l4_off;
     s->end = s->p.l2_len + s->p.i.total;
     bool udp = o->gso == DP_GSO_UDP;
-    if (s->p.i.proto != (udp ? IPP_UDP : IPP_TCP) || (o->gso == DP_GSO_TCP4 && s->p.i.version != 4) ||
+    if (s->p.i.proto != (udp ? IPP_UDP : IPP_TCP) ||
+        (o->gso == DP_GSO_TCP4 && s->p.i.version != 4) ||
         (o->gso == DP_GSO_TCP6 && s->p.i.version != 6))
         return false;
     size_t n = l4_hdr_len(s);
