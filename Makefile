@@ -154,7 +154,8 @@ C_FILES = $(shell git ls-files -- '*.c' '*.h')
 lint:
 	$(Q)cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr --error-exitcode=1 \
 	    --suppress=missingIncludeSystem -I. -Idriver/include driver hwsim hostd tools
-	$(Q)clang-format --dry-run -Werror $(C_FILES)
+	$(Q)if clang-format --version | grep -q 'version 14\.'; then clang-format --dry-run -Werror $(C_FILES); \
+	    else echo 'skipped: the format is checked by clang-format 14 alone, each version formats differently'; fi
 format:
 	$(Q)clang-format -i $(C_FILES)
 clean:
