@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 
+from pylib import user
 from pylib.cases import Skip, equal, expect
 from .control import Refused
 from .cells import check_udp
@@ -36,7 +37,7 @@ def rights(world):
                 equal(int(s[key], 16), 0, f"{title}: {key}")
             equal(s["NoNewPrivs"].strip(), "1", f"{title}: NoNewPrivs")
             equal(os.listdir(f"/proc/{pid}/root/"), [], f"{title}: what its root holds")
-            if not os.environ.get("SALLYPORT_TEST_INSIDE"):
+            if not user.inside():
                 expect(s["Uid"].split()[0] != "0", f"{title} runs as root")
         return ", ".join(f"{t} {p}" for t, p in children.items())
     finally:

@@ -4,11 +4,13 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 
 from .control import Control
 from .world import ROOT, NetError, end, sh, tail, wait_for
 
+SNIFF = os.path.join(ROOT, "tests", "net", "sniff.py")
 SHAPES = os.path.join(ROOT, "hwsim", "cards")
 
 
@@ -183,22 +185,23 @@ class Host:
 
 
 class Capture:
-    """tcpdump on an interface; several give one wire when each takes only what enters there."""
+    """sniff.py on an interface; several give one wire when each takes only what enters there."""
 
     def __init__(self, world, ns, interface, name, direction="inout"):
         self.file = world.path(f"{name}.pcap")
-        self.err = f"{name}.tcpdump.log"
-        self.program = world.start(
-            ["tcpdump", "-n", "-i", interface, "-Q", direction, "-w", self.file, "-U", "-B", "65536", "-Z", "root",
-             "--time-stamp-precision=nano", "--immediate-mode"], ns, self.err)
-        wait_for(f"tcpdump on {interface}", lambda: "listening on" in tail(self.program.log), 5)
+        log = f"{name}.sniff.log"
+        if os.path.exists(world.path(log)):
+            os.unlink(world.path(log))
+        self.program = world.start([sys.executable, SNIFF, interface, self.file, direction], ns, log)
+        wait_for(f"the capture of {interface}", lambda: "listening" in tail(self.program.log), 5)
 
     def stop(self):
         """Ends it and returns the file; a frame that the kernel did not keep is an error of the test."""
-        time.sleep(0.2)
-        self.program.send_signal(signal.SIGINT)
-        self.program.wait(10)
-        lost = re.search(r"(\d+) packets dropped by kernel", tail(self.program.log))
-        if lost and int(lost.group(1)):
-            raise NetError(f"tcpdump lost {lost.group(1)} packets")
+        if self.program.poll() is None:
+            time.sleep(0.1)
+            self.program.terminate()
+            self.program.wait(20)
+        lost = re.search(r"(\d+) frames kept, (\d+) lost", tail(self.program.log))
+        if not lost or int(lost.group(2)):
+            raise NetError(f"the capture is not whole: {tail(self.program.log)}")
         return self.file

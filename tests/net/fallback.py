@@ -1,0 +1,289 @@
+"""Falling back is total: random events from a seed under 2,000 datagrams a second each way.
+
+Half of the events happen to hosts with a standby port, half to hosts without. After each event the
+daemon's tables must equal the cards'; at the end every datagram is accounted for: sent, on the
+wire, delivered, or lost for a reason that was counted.
+"""
+import os
+import random
+import subprocess
+import time
+import tomllib
+from dataclasses import dataclass, field
+
+from pylib.cases import equal, expect, say
+from .events import EVENTS
+from .kill import A, B, INNER, Flow
+from .oracle_flow import WireLog
+from .scene import Scene, complain
+from .shapes import release
+from .tables import empty_at_rest, tables_agree
+from .world import ROOT, NetError, wait_for
+
+RATE = 2000
+
+
+def rules():
+    extra = [{"name": f"fill{n}", "local": f"10.3.{n}.0/24", "remote": f"10.4.{n}.0/24", "action": "protect",
+              "transforms": ["ESP_AES128_GCM16/28800"], "tunnel": "t4", "esn": False} for n in range(4)]
+    return [{"name": "lan", "local": "10.1.1.0/24", "remote": "10.2.1.0/24", "action": "protect",
+             "transforms": ["ESP_AES128_GCM16/28800"], "tunnel": "t4", "esn": True}] + extra
+
+
+@dataclass
+class Happening:
+    """One event as it went."""
+    number: int
+    side: str
+    name: str
+    detail: str
+    begin: int = 0          # ns, CLOCK_MONOTONIC
+    back: int = 0           # when the card was there again; 0 where it never went
+    end: int = 0
+    detected: float = -1    # seconds until the daemon knew
+    may_lose: bool = False
+    problem: str = ""
+
+
+@dataclass
+class Run:
+    """The state of one scene's run: the SAs in use, what SAs that are gone had counted, what happened."""
+    scene: Scene
+    random: random.Random
+    standby: bool
+    pair: tuple = ()
+    gone: list = field(default_factory=list)
+    happenings: list = field(default_factory=list)
+    fills: list = field(default_factory=list)
+
+    def rekey(self):
+        """A new pair under the policy; the old one goes a moment later, as after a negotiation."""
+        old = self.pair
+        self.pair = self.scene.connect("lan", esn=True)
+        time.sleep(0.15)
+        self.forget(old)
+
+    def forget(self, pair):
+        """Deletes a pair and keeps what it had counted."""
+        ab, ba = pair
+        rows = self.scene.four(ab, ba)
+        self.gone += [(side, row) for side, row in zip("abba", rows) if row]
+        self.scene.disconnect(ab, ba)
+
+    def rows(self, side):
+        """Every SA report of a side, of those that are gone too."""
+        return [r for s, r in self.gone if s == side] + self.scene.hosts[side].sas()
+
+    def fill(self, n=0):
+        self.fills.append(self.scene.connect(f"fill{n % 4}"))
+
+    def unfill(self):
+        for pair in self.fills:
+            self.forget(pair)
+        self.fills = []
+
+
+def statuses():
+    """Names of every status of the contract that refuses."""
+    with open(os.path.join(ROOT, "firmware-if", "status.toml"), "rb") as f:
+        table = tomllib.load(f)
+    return [r["name"] for r in table["status"][0]["rows"] if r["value"] >> 12]
+
+
+def one_event(run, number):
+    """Lets one random event happen and waits until all is calm; returns what happened."""
+    side = run.random.choice("ab")
+    event = run.random.choices(EVENTS, [e.weight for e in EVENTS])[0]
+    h = Happening(number, side, event.name, "", may_lose=event.may_lose)
+    h.begin = time.monotonic_ns()
+    try:
+        h.detail = event.action(run, side, h) or ""
+        calm(run)
+    except NetError as why:
+        h.problem = str(why)
+    h.end = time.monotonic_ns()
+    run.happenings.append(h)
+    return h
+
+
+def calm(run):
+    """Faults gone, cards in service, tables equal, nothing half in a card."""
+    for card in run.scene.cards.values():
+        if card.alive():
+            card.ctl("fault del all")
+    for side, host in run.scene.hosts.items():
+        host.wait_ready(8)
+    difference = tables_agree(run.scene, 8)
+    if difference:
+        raise NetError("tables differ: " + difference)
+
+
+def scene_run(cases, world, name, events, seed, standby):
+    """One scene: start, traffic, events, end, account."""
+    scene = Scene(world, "standby", rules(), inner=INNER, seed=seed, shape="small", extra={})
+    if not standby:
+        for h in scene.hosts.values():
+            del h.config["interface"][0]["standby"]
+    run = Run(scene, random.Random(seed), standby)
+    try:
+        if not cases.run(f"{name}: start", begin, run):
+            return None
+        seconds = events * 6 + 60
+        flow = Flow(scene, seconds, RATE)
+        time.sleep(0.5)
+        good = 0
+        for n in range(1, events + 1):
+            h = one_event(run, n)
+            good += not h.problem
+            if h.problem or n <= 20 or n % 50 == 0:
+                say(f"        event {n:4} at {h.side}: {h.name} {h.detail}: {(h.end - h.begin) / 1e9:.2f} s"
+                    + (f"  PROBLEM: {h.problem}" if h.problem else ""))
+        time.sleep(0.5)
+        result = flow.stop()
+        cases.run(f"{name}: {events} events end calm", equal, good, events, "events that ended with equal tables")
+        account(cases, name, run, result)
+        cases.run(f"{name}: nothing left in use", at_rest, run)
+        return run
+    finally:
+        scene.stop()
+        release(world)
+
+
+def begin(run):
+    run.scene.start()
+    run.pair = run.scene.connect("lan", esn=True)
+    run.scene.wait_place(*run.pair, "card")
+
+
+def at_rest(run):
+    run.unfill()
+    run.forget(run.pair)
+    try:
+        wait_for("everything empty", lambda: not empty_at_rest(run.scene), 5)
+    except NetError:
+        expect(False, empty_at_rest(run.scene))
+
+
+# --- the accounts ---
+
+def account(cases, name, run, result):
+    """Oracle, delivery, losses and times."""
+    log = WireLog()
+    counters = {s: run.scene.hosts[s].counters() for s in "ab"}
+    rows = {s: run.rows(s) for s in "ab"}
+    for sa in run.scene.sas[2:]:
+        sa.first = None  # a number may be lost in a card before the first packet that the wire shows
+    report = run.scene.judge(log.on_inner)
+    cases.run(f"{name}: the oracle", lambda: expect(report["ok"], complain(report)) or f"{report['frames']} frames")
+    for side in "ab":
+        cases.run(f"{name}: from {side}: nothing twice", nothing_twice, log, side, result)
+        cases.run(f"{name}: from {side}: every loss has its reason", losses, run, log, side, result, counters, rows)
+        cases.run(f"{name}: from {side}: back in time", times, run, side, result)
+
+
+def nothing_twice(log, side, result):
+    delivered = [n for n, _ in result[side][1]]
+    equal(len(delivered) - len(set(delivered)), 0, "datagrams delivered twice")
+    equal(log.twice[side], 0, "datagrams on the wire twice")
+    stray = set(delivered) - set(log.wire[side])
+    equal(len(stray), 0, "datagrams delivered that were never on the wire")
+    return f"{len(delivered)} delivered"
+
+
+def losses(run, log, side, result, counters, rows):
+    """sent = on the wire + lost before it; on the wire = delivered + lost behind it."""
+    other = "b" if side == "a" else "a"
+    sent, delivered = [n for n, _ in result[side][0]], {n for n, _ in result[side][1]}
+    wire = log.wire[side]
+    before, behind = [n for n in sent if n not in wire], [n for n in wire if n not in delivered]
+    out_drops = total_drops(rows[side], "out", counters[side])
+    in_drops = total_drops(rows[other], "in", counters[other])
+    unserved = [n for n in behind if in_window(run, wire[n])]
+    counted = sum(v for k, v in out_drops.items())
+    figures = (f"sent {len(sent)}, on the wire {len(wire)}, delivered {len(delivered)}; before the wire {len(before)}, counted {out_drops}; "
+               f"behind the wire {len(behind)}, of these while the port was unserved {len(unserved)}, counted {in_drops}")
+    say("        " + figures)
+    at = dict(result[side][0])
+    calm_losses = [n for n in before if not in_window(run, at[n])] + [n for n in behind if n not in set(unserved)]
+    expect(len(before) <= counted, f"{len(before)} never reached the wire, {counted} were counted as dropped; {figures}")
+    expect(not calm_losses, f"{len(calm_losses)} lost outside any event that may lose (first: {calm_losses[:3]})")
+    return figures
+
+
+def total_drops(rows, direction, counters):
+    """Drops by text: those of the SAs of a direction and those of the interface."""
+    out = {}
+    for r in rows:
+        if r["dir"] == direction:
+            for text, n in r["drops"].items():
+                out[text] = out.get(text, 0) + n
+    if direction == "out":
+        for text in ("no wire", "no transmit buffer", "lost in the card", "held for an SA that did not come", "no next hop"):
+            n = counters["drops"].get(text, 0)
+            if n:
+                out["interface: " + text] = n
+    return out
+
+
+def in_window(run, moment):
+    """Was an event under way that may lose packets? (The wire's times are made monotonic by WireLog.)"""
+    return any(h.may_lose and h.begin - 60_000_000 <= moment <= h.end + 100_000_000 for h in run.happenings)
+
+
+def times(run, side, result):
+    """Traffic is back within 200 ms of the event (standby), or of the card's return (none)."""
+    arrivals = sorted(t for _, t in result[side][1])
+    late, worst = [], 0.0
+    for h in run.happenings:
+        if not h.may_lose:
+            continue
+        base = h.begin if run.standby or not h.back else h.back
+        back = (resumed(arrivals, h) - base) / 1e6
+        worst = max(worst, back)
+        if back > 200:
+            late.append(f"event {h.number} {h.name} at {h.side}: {back:.0f} ms")
+    detected = [h.detected * 1000 for h in run.happenings if h.detected >= 0]
+    figures = f"longest {worst:.0f} ms; detection {max(detected, default=0):.0f} ms at most"
+    expect(not late, f"{figures}; late: {'; '.join(late[:6])} ({len(late)})")
+    return figures
+
+
+def resumed(arrivals, h):
+    """The end of the last silence of more than 20 ms that an event made; its begin where there was none."""
+    import bisect
+    i = bisect.bisect_left(arrivals, h.begin)
+    last, back = h.begin, h.begin
+    for t in arrivals[i:bisect.bisect_right(arrivals, h.end)]:
+        if t - last > 20_000_000:
+            back = t
+        last = t
+    return back
+
+
+def evidence(runs, args):
+    """Keeps the figures of a long run."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    path = os.path.join(ROOT, "docs", "evidence", "fallback.md")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "a") as f:
+        f.write(f"\n## {time.strftime('%Y-%m-%d')}, commit {commit}\n\nCommand: `tests/net/run fallback --events {args.events} "
+                f"--seed {args.seed} --evidence`\n\n")
+        for name, run, lines in runs:
+            kinds = {}
+            for h in run.happenings if run else ():
+                kinds[h.name] = kinds.get(h.name, 0) + 1
+            f.write(f"- {name}: {kinds}\n")
+        f.write("".join(f"- {line}\n" for line in EVIDENCE))
+
+
+EVIDENCE = []
+
+
+def run(cases, world, args):
+    first = args.events // 2
+    runs = []
+    for name, events, seed, standby in (("with standby", args.events - first, args.seed, True),
+                                        ("without standby", first, args.seed + 1000, False)):
+        runs.append((name, scene_run(cases, world, name, events, seed, standby), []))
+    if args.evidence:
+        evidence(runs, args)
