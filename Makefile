@@ -107,11 +107,12 @@ UNIT_SRC := $(shell find tests/unit -name 'test_*.c' 2>/dev/null | sort)
 UNIT     := $(patsubst %.c,$(B)/%,$(UNIT_SRC))
 SIM_SRC  := $(call src,tests/sim)
 VEC_PROG := $(patsubst %.c,$(B)/%,$(wildcard tests/vectors/*.c))
+BENCH_PROG := $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 TEST_LIBS = $(call libs,$(HOSTD_ROOMS) hwserver hwmodel)
 
 $(UNIT): $(B)/%: $(B)/obj/%.o $(TEST_LIBS)
 	$(Q)$(link) -lcmocka
-$(VEC_PROG): $(B)/%: $(B)/obj/%.o $(TEST_LIBS)
+$(VEC_PROG) $(BENCH_PROG): $(B)/%: $(B)/obj/%.o $(TEST_LIBS)
 	$(Q)$(link)
 $(B)/bin/sallyport-sim: $(call obj,$(SIM_SRC)) $(TEST_LIBS)
 	$(Q)$(link)
