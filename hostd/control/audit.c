@@ -16,10 +16,7 @@ enum { LINE = 4096 };
 
 void audit_init(struct audit *a)
 {
-    *a = (struct audit){
-        .fd = {-1, -1, -1},
-          .level = LOG_LVL_ERROR
-    };
+    *a = (struct audit){.fd = {-1, -1, -1}, .level = LOG_LVL_ERROR};
 }
 
 void audit_close(struct audit *a)

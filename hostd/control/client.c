@@ -26,6 +26,7 @@ struct client {
     size_t n_in;
     int fds[MSG_FDS]; /* came since the last line: they belong to the next */
     unsigned n_fds;
+    bool full;       /* it counts in n_full */
     bool at_end;     /* it sends no more: ended when everything is answered */
     const char *cut; /* why it is to be ended, or NULL */
 };
@@ -78,10 +79,24 @@ static void close_fds(struct client *k)
         close(k->fds[--k->n_fds]);
 }
 
+/* A long queue tells the process to read no more answers for a while. */
+static void set_full(struct client *k, bool full)
+{
+    struct client_env *env = k->env;
+
+    if (k->full == full)
+        return;
+    k->full = full;
+    env->n_full += full ? 1 : -1u;
+    if (env->flow && env->n_full == (full ? 1 : 0))
+        env->flow(env->ctx);
+}
+
 static void client_free(struct client *k)
 {
     struct client **at = &k->env->list;
 
+    set_full(k, false);
     while (*at && *at != k)
         at = &(*at)->next;
     if (*at) {
@@ -132,6 +147,13 @@ void client_write(struct client *k, const char *line, size_t len)
         cut(k, "out of memory");
     else
         event_add(k->writable, NULL);
+    if (!k->cut && evbuffer_get_length(k->out) >= CLIENT_QUEUE_HIGH)
+        set_full(k, true);
+}
+
+static bool finished(const struct client *k)
+{
+    return k->at_end && !evbuffer_get_length(k->out) && !ctl_client_pending(k->ctl);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -143,7 +165,9 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         if (n < 0 && errno != EAGAIN && errno != EINTR)
             cut(k, "");
     }
-    if (k->cut || (k->at_end && !evbuffer_get_length(k->out) && !ctl_client_pending(k->ctl)))
+    if (evbuffer_get_length(k->out) < CLIENT_QUEUE_HIGH / 4)
+        set_full(k, false);
+    if (k->cut || finished(k))
         end(k);
     else if (evbuffer_get_length(k->out))
         event_add(k->writable, NULL);
@@ -257,9 +281,18 @@ int client_new(struct client_env *env, int fd)
     return err;
 }
 
+void client_sweep(struct client_env *env)
+{
+    for (struct client *k = env->list, *next; k; k = next) {
+        next = k->next;
+        if (finished(k))
+            client_free(k);
+    }
+}
+
 void client_end_all(struct client_env *env)
 {
-    env->closed = NULL;
+    env->closed = env->flow = NULL;
     while (env->list) {
         struct client *k = env->list;
         if (k->out && evbuffer_get_length(k->out))

@@ -6,7 +6,10 @@
 
 #include <event2/event.h>
 
-enum { CLIENT_QUEUE_MAX = 1 << 20 }; /* octets not read by the client, then it is cut */
+enum {
+    CLIENT_QUEUE_MAX = 1 << 20, /* octets not read by the client, then it is cut */
+    CLIENT_QUEUE_HIGH = 1 << 18 /* from here on the client counts in n_full */
+};
 
 struct client;
 
@@ -16,7 +19,8 @@ struct client_env {
     struct ctl *ctl;
     uint32_t read_gid, change_gid; /* UINT32_MAX: none */
     struct client *list;           /* all of them */
-    unsigned n;
+    unsigned n, n_full;
+    void (*flow)(void *ctx);   /* n_full turned zero or one */
     void (*closed)(void *ctx); /* a place is free again */
     void *ctx;
 };
@@ -25,6 +29,8 @@ struct client_env {
 int client_new(struct client_env *env, int fd);
 /* Queues a line; from within a call of the core. */
 void client_write(struct client *k, const char *line, size_t len);
+/* Ends those that send no more and wait for nothing; from a timer. */
+void client_sweep(struct client_env *env);
 /* Ends all of them, after a last try to write what is queued. */
 void client_end_all(struct client_env *env);
 

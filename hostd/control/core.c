@@ -183,11 +183,7 @@ static void call_own(struct ctl_client *k, const struct method *m, json_t *id, c
     static const struct {
         const char *name;
         json_t *(*call)(struct ctl_client *k);
-    } own[] = {
-        {"version", own_version},
-        {"ping",    own_ping   },
-        {"methods", own_methods}
-    };
+    } own[] = {{"version", own_version}, {"ping", own_ping}, {"methods", own_methods}};
 
     if (m->topic) {
         k->topics |= 1u << method_topic(m->topic);

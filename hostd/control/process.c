@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 enum { BURST = 64, CONFIG_MAX = 64 << 20 };
+static const uint64_t HOLD_NS = 2000000000u;
 
 /* One process at the other end of a channel. */
 struct owner {
@@ -38,6 +39,8 @@ struct control {
     struct ctl *ctl;
     struct client_env clients;
     struct audit audit;
+    uint64_t held_since; /* answers are not read because a client is slow; 0: no */
+    bool held;
     bool done;
 };
 
@@ -93,7 +96,7 @@ static bool owner_read(struct owner *o)
 {
     struct msg m;
 
-    for (int i = 0; i < BURST && o->chan; i++) {
+    for (int i = 0; i < BURST && o->chan && !(o->control->held && o->id != PROC_PARENT); i++) {
         int r = msg_recv(o->chan, &m);
         if (r == 0)
             return false;
@@ -285,13 +288,13 @@ static const struct {
     size_t least;
     void (*take)(struct owner *o, struct msg *m);
 } takes[] = {
-    {MSG_PEER,   true,  sizeof(struct msg_arg), on_peer  },
-    {MSG_CONFIG, true,  0,                      on_config},
-    {MSG_FD,     true,  sizeof(struct msg_fd),  on_fd    },
-    {MSG_STOP,   true,  sizeof(struct msg_arg), on_stop  },
-    {MSG_LOG,    false, 2,                      on_log   },
-    {MSG_REPLY,  false, 2,                      on_owner },
-    {MSG_EVENT,  false, 2,                      on_owner },
+    {MSG_PEER, true, sizeof(struct msg_arg), on_peer},
+    {MSG_CONFIG, true, 0, on_config},
+    {MSG_FD, true, sizeof(struct msg_fd), on_fd},
+    {MSG_STOP, true, sizeof(struct msg_arg), on_stop},
+    {MSG_LOG, false, 2, on_log},
+    {MSG_REPLY, false, 2, on_owner},
+    {MSG_EVENT, false, 2, on_owner},
 };
 
 static void on_message(struct owner *o, struct msg *m)
@@ -358,12 +361,41 @@ static void on_written(void *ctx, const struct log_record *r, uint64_t wall)
         ctl_event(c->ctl, "log", json_pack("{s:o}", "record", record));
 }
 
+static void hold(struct control *c, bool held)
+{
+    c->held = held;
+    for (int i = PROC_PARENT + 1; i < PROC_COUNT; i++) {
+        if (c->owner[i].readable && held)
+            event_del(c->owner[i].readable);
+        else if (c->owner[i].readable)
+            event_add(c->owner[i].readable, NULL);
+    }
+}
+
+/* A client reads slower than an owner answers: the owner waits, but not for long. After that the
+ * queue grows, and the client is cut where it does not read at all. */
+static void on_flow(void *ctx)
+{
+    struct control *c = ctx;
+
+    if (c->clients.n_full && !c->held_since) {
+        c->held_since = now_ns();
+        hold(c, true);
+    } else if (!c->clients.n_full) {
+        c->held_since = 0;
+        hold(c, false);
+    }
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     static unsigned ticks;
     struct control *c = arg;
 
+    if (c->held && now_ns() - c->held_since > HOLD_NS)
+        hold(c, false);
     ctl_tick(c->ctl, now_ns());
+    client_sweep(&c->clients);
     resume_accept(c);
     if (++ticks % 10 == 0) {
         log_tick();
@@ -392,6 +424,7 @@ static int set_up(struct control *c, struct msg_chan *parent)
                                      .read_gid = UINT32_MAX,
                                      .change_gid = UINT32_MAX,
                                      .closed = resume_accept,
+                                     .flow = on_flow,
                                      .ctx = c};
     log_set_sink(own_record, c);
     return owner_open(c, PROC_PARENT, parent);
