@@ -99,17 +99,15 @@ static void ev_data_dies(struct sim *s, int host)
     (void)sim_host_new(s, host, 1);
 }
 
-static const struct event events[] = {
-    {"card killed",                     ev_kill,          3},
-    {"card killed in a burst",          ev_kill_in_burst, 3},
-    {"data path stopped",               ev_stop_datapath, 2},
-    {"firmware frozen",                 ev_freeze,        2},
-    {"commands refused",                ev_refuse,        6},
-    {"completions lost, late, doubled", ev_completions,   6},
-    {"packets handed up raw",           ev_raw,           2},
-    {"rekey",                           ev_rekey,         3},
-    {"data process killed",             ev_data_dies,     2}
-};
+static const struct event events[] = {{"card killed", ev_kill, 3},
+                                      {"card killed in a burst", ev_kill_in_burst, 3},
+                                      {"data path stopped", ev_stop_datapath, 2},
+                                      {"firmware frozen", ev_freeze, 2},
+                                      {"commands refused", ev_refuse, 6},
+                                      {"completions lost, late, doubled", ev_completions, 6},
+                                      {"packets handed up raw", ev_raw, 2},
+                                      {"rekey", ev_rekey, 3},
+                                      {"data process killed", ev_data_dies, 2}};
 
 static const struct event *pick(struct sim *s)
 {

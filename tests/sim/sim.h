@@ -16,7 +16,15 @@
 #define MS  1000000ull
 #define SEC 1000000000ull
 
-enum { SIM_HOSTS = 2, SIM_DMA = 64, SIM_FLOWS = 8, SIM_QUEUE = 8192, SIM_FRAME = 2048 };
+enum {
+    SIM_HOSTS = 2,
+    SIM_DMA = 64,
+    SIM_FLOWS = 8,
+    SIM_QUEUE = 8192,
+    SIM_FRAME = 2048,
+    SIM_FIRST_SPI = 0x1000,
+    SIM_SPIS = 1 << 20
+};
 
 /* splitmix64: one stream for everything, so that a run is its seed. */
 struct rng {
@@ -73,8 +81,7 @@ struct flow {
     const struct esp_suite *suite;
     uint32_t spi[SIM_HOSTS]; /* of the SA that host i sends under */
     uint64_t sent[SIM_HOSTS], delivered[SIM_HOSTS], twice, strange;
-    uint8_t *seen[SIM_HOSTS];  /* bit a serial, of what host i sent */
-    uint8_t *wired[SIM_HOSTS]; /* serials that may be missing at the other side, see traffic.c */
+    uint8_t *seen[SIM_HOSTS]; /* bit a serial, of what host i sent */
     uint64_t room;
 };
 
@@ -87,6 +94,7 @@ struct sim {
     const void *shape;
     size_t shape_len;
     uint32_t next_spi;
+    uint32_t *last_number; /* on the wire, by SPI */
     FILE *pcap, *sas;
     bool first_sa;
     uint64_t clear_on_wire, wire_frames;

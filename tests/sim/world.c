@@ -49,7 +49,10 @@ int sim_new(struct sim *s, uint64_t seed, const char *shape, FILE *pcap, FILE *s
     s->seed = seed;
     s->rng.s = seed;
     s->now = SEC;
-    s->next_spi = 0x1000;
+    s->next_spi = SIM_FIRST_SPI;
+    s->last_number = calloc(SIM_SPIS, sizeof *s->last_number);
+    if (!s->last_number)
+        return -1;
     s->pcap = pcap;
     s->sas = sas;
     s->first_sa = true;
@@ -75,6 +78,7 @@ void sim_free(struct sim *s)
         free(s->host[i].store);
     }
     flows_free(s);
+    free(s->last_number);
     free((void *)(uintptr_t)s->shape);
 }
 
@@ -144,8 +148,7 @@ bool sim_settle(struct sim *s, uint64_t limit)
         bool quiet = true;
         for (int i = 0; i < SIM_HOSTS; i++)
             quiet &= s->host[i].card.model && s->host[i].card.open &&
-                     place_quiet(engine_place(s->host[i].engine)) &&
-                     s->now >= s->host[i].card.sick_until;
+                     place_quiet(engine_place(s->host[i].engine));
         if (quiet)
             return true;
     }
