@@ -6,6 +6,8 @@
 
 /* --- sizes --- */
 
+enum { IPV4_LEAST = 68 }; /* RFC 791: every link carries that much */
+
 static unsigned transform_mtu(unsigned port_mtu, const struct spd_policy *p,
                               const struct esp_suite *s)
 {
@@ -16,7 +18,8 @@ static unsigned transform_mtu(unsigned port_mtu, const struct spd_policy *p,
     unsigned cipher = port_mtu - fixed;
     unsigned align = s->pad_to > 4 ? s->pad_to : 4; /* RFC 4303: at least to 4 */
     cipher -= cipher % align;
-    return cipher > 2 ? cipher - 2 : 0; /* pad length and next header */
+    cipher -= cipher ? 2 : 0; /* pad length and next header */
+    return cipher < IPV4_LEAST ? 0 : cipher;
 }
 
 unsigned plan_mtu(unsigned port_mtu, const struct spd_policy *p)

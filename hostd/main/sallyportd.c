@@ -1,9 +1,10 @@
 /* sallyportd: the daemon's one binary. Without -p it is the privileged parent; with -p it is the
  * child of that name, executed anew by the parent, which is not for people. */
+#include "hostd/control/control.h"
+#include "hostd/data/process.h"
 #include "hostd/main/config/config_load.h"
 #include "hostd/main/parent.h"
 #include "hostd/main/role.h"
-#include "hostd/main/roles.h"
 #include "hostd/main/rundir.h"
 #include "hostd/main/version.h"
 
@@ -31,8 +32,7 @@ static const char usage_text[] =
 static int parse(int argc, char **argv, struct options *o)
 {
     *o = (struct options){
-        .parent = {"/etc/sallyport/sallyport.yaml", "/run/sallyport", "_sallyport", false}
-    };
+        .parent = {"/etc/sallyport/sallyport.yaml", "/run/sallyport", "_sallyport", false}};
     int c;
     while ((c = getopt(argc, argv, "c:nfr:u:p:Vh")) != -1) {
         switch (c) {
@@ -87,7 +87,7 @@ static const struct {
     enum proc id;
     int (*run)(struct msg_chan *parent);
 } roles[] = {
-    {PROC_DATA,    data_run   },
+    {PROC_DATA, data_run},
     {PROC_CONTROL, control_run},
 };
 
