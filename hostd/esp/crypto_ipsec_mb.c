@@ -137,8 +137,7 @@ static bool mac_burst(const struct mb *k, IMB_MGR *m, const struct esp_op *op, u
             .msg_len_to_hash_in_bytes = op[i].mac_len + (k->esn ? 4 : 0),
             .auth_tag_output = tag[i],
             .auth_tag_output_len_in_bytes = 16,
-            .u.HMAC = {._hashed_auth_key_xor_ipad = k->ipad, ._hashed_auth_key_xor_opad = k->opad}
-        };
+            .u.HMAC = {._hashed_auth_key_xor_ipad = k->ipad, ._hashed_auth_key_xor_opad = k->opad}};
     return IMB_SUBMIT_HASH_BURST(m, job, n, IMB_AUTH_HMAC_SHA_256) == n;
 }
 

@@ -197,11 +197,11 @@ enum { NOT_ECT = 0, ECT1 = 1, ECT0 = 2, CE = 3, DROP = -1 };
 int esp_ecn_decap(unsigned inner, unsigned outer)
 {
     static const int8_t table[4][4] = {
-  /*             outer: Not-ECT   ECT(1)   ECT(0)   CE   */
+        /*             outer: Not-ECT   ECT(1)   ECT(0)   CE   */
         [NOT_ECT] = {NOT_ECT, NOT_ECT, NOT_ECT, DROP},
-        [ECT1] = {ECT1,    ECT1,    ECT1,    CE  },
-        [ECT0] = {ECT0,    ECT1,    ECT0,    CE  },
-        [CE] = {CE,      CE,      CE,      CE  },
+        [ECT1] = {ECT1, ECT1, ECT1, CE},
+        [ECT0] = {ECT0, ECT1, ECT0, CE},
+        [CE] = {CE, CE, CE, CE},
     };
     return table[inner & 3][outer & 3];
 }

@@ -54,12 +54,12 @@ static const struct {
     uint16_t encr_first, encr_last, integ;
     const char *why;
 } refusals[] = {
-    {1,  10,  ANY, "DES, 3DES, Blowfish and their contemporaries are retired"},
-    {11, 13,  0,   "encryption without integrity"                            },
-    {18, 19,  ANY, "AES-GCM with a tag shorter than 16 octets"               },
-    {0,  ANY, 1,   "HMAC-MD5 is retired"                                     },
-    {0,  ANY, 3,   "DES-MAC is retired"                                      },
-    {0,  ANY, 4,   "KPDK-MD5 is retired"                                     },
+    {1, 10, ANY, "DES, 3DES, Blowfish and their contemporaries are retired"},
+    {11, 13, 0, "encryption without integrity"},
+    {18, 19, ANY, "AES-GCM with a tag shorter than 16 octets"},
+    {0, ANY, 1, "HMAC-MD5 is retired"},
+    {0, ANY, 3, "DES-MAC is retired"},
+    {0, ANY, 4, "KPDK-MD5 is retired"},
 };
 
 const char *esp_suite_refusal(uint16_t encr_id, uint16_t integ_id)

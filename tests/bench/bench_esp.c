@@ -84,10 +84,7 @@ static double whole(struct bench *b, bool out)
 
 static void set_up(struct bench *b, size_t len, enum esp_backend backend)
 {
-    static const struct esp_keys keys = {
-        .encr = {1,  2, 3},
-          .salt = { 4, 5, 6, 7}
-    };
+    static const struct esp_keys keys = {.encr = {1, 2, 3}, .salt = {4, 5, 6, 7}};
     struct esp_params p = {.dir = ESP_OUT,
                            .mode = ESP_TUNNEL,
                            .spi = 0x1000,

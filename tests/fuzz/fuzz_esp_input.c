@@ -27,11 +27,7 @@ static void must(bool ok)
 static void make_pair(unsigned i)
 {
     static const struct esp_keys keys = {
-        .encr = {1,  2, 3},
-          .integ = {4,  5,   6},
-          .salt = {7, 8,9, 10},
-          .iv_key = {11, 12 }
-    };
+        .encr = {1, 2, 3}, .integ = {4, 5, 6}, .salt = {7, 8, 9, 10}, .iv_key = {11, 12}};
     enum esp_backend backend = i & 32 ? ESP_BACKEND_OPENSSL : ESP_BACKEND_BEST;
     struct esp_params p = {.dir = ESP_OUT,
                            .mode = i & 1 ? ESP_TUNNEL : ESP_TRANSPORT,

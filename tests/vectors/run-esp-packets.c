@@ -7,16 +7,8 @@
 static const struct {
     const char *word;
     uint16_t id;
-} ciphers[] =
-    {
-        {"AES_GCM",  20},
-        {"AES_CBC",  12},
-        {"AES_CTR",  13},
-        {"NULL",     11},
-        {"3DES_CBC", 3 },
-        {"DES_CBC",  2 },
-        {"none",     0 }
-},
+} ciphers[] = {{"AES_GCM", 20}, {"AES_CBC", 12}, {"AES_CTR", 13}, {"NULL", 11},
+               {"3DES_CBC", 3}, {"DES_CBC", 2},  {"none", 0}},
   auths[] = {{"(aead)", 0},       {"NULL", 0},      {"none", 0},
              {"SHA256_HMAC", 12}, {"SHA1_HMAC", 2}, {"MD5_HMAC", 1}};
 

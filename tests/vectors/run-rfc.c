@@ -227,16 +227,15 @@ static bool cbc_params(const json_t *o, struct esp_params *p, struct esp_keys *k
     if (!vec_hex(o, "key", &key) || !vec_hex(o, "spi", &spi) ||
         !vec_key(keys->encr, sizeof keys->encr, &key) || ip_parse_packet(wire->b, wire->n, &info))
         return false;
-    *p = (struct esp_params){
-        .dir = ESP_OUT,
-        .mode = strcmp(vec_str(o, "mode"), "tunnel") == 0 ? ESP_TUNNEL : ESP_TRANSPORT,
-        .spi = (uint32_t)vec_number(&spi),
-        .suite = esp_suite_by_id(AES_CBC, HMAC_SHA256, (unsigned)key.n),
-        .keys = keys,
-        .src = info.src,
-        .dst = info.dst,
-        .rules = {.df = ESP_CLEAR, .ttl = info.ttl}
-    };
+    *p = (struct esp_params){.dir = ESP_OUT,
+                             .mode = strcmp(vec_str(o, "mode"), "tunnel") == 0 ? ESP_TUNNEL
+                                                                               : ESP_TRANSPORT,
+                             .spi = (uint32_t)vec_number(&spi),
+                             .suite = esp_suite_by_id(AES_CBC, HMAC_SHA256, (unsigned)key.n),
+                             .keys = keys,
+                             .src = info.src,
+                             .dst = info.dst,
+                             .rules = {.df = ESP_CLEAR, .ttl = info.ttl}};
     return p->suite;
 }
 
@@ -274,11 +273,7 @@ static const struct {
     const char *key;
     const char *(*run)(const json_t *o, enum esp_backend b);
 } groups[] = {
-    {"aes-cbc",       cbc       },
-    {"hmac-sha2-256", hmac      },
-    {"aes-gcm-esp",   gcm       },
-    {"aes-cbc-esp",   cbc_packet}
-};
+    {"aes-cbc", cbc}, {"hmac-sha2-256", hmac}, {"aes-gcm-esp", gcm}, {"aes-cbc-esp", cbc_packet}};
 
 static void run_group(const json_t *cases, const char *group,
                       const char *(*run)(const json_t *o, enum esp_backend b),

@@ -41,14 +41,8 @@ static inline bool combo_at(unsigned i, struct combo *c)
     static const struct {
         enum esp_mode mode;
         uint8_t outer, inner;
-    } shapes[] = {
-        {ESP_TUNNEL,    4, 4},
-        {ESP_TUNNEL,    4, 6},
-        {ESP_TUNNEL,    6, 4},
-        {ESP_TUNNEL,    6, 6},
-        {ESP_TRANSPORT, 4, 4},
-        {ESP_TRANSPORT, 6, 6}
-    };
+    } shapes[] = {{ESP_TUNNEL, 4, 4}, {ESP_TUNNEL, 4, 6},    {ESP_TUNNEL, 6, 4},
+                  {ESP_TUNNEL, 6, 6}, {ESP_TRANSPORT, 4, 4}, {ESP_TRANSPORT, 6, 6}};
     c->mode = shapes[i % 6].mode;
     c->outer = shapes[i % 6].outer;
     c->inner = shapes[i % 6].inner;

@@ -29,18 +29,18 @@ static void udp_by_port_and_marker(void **state)
         size_t n;
         enum esp_kind kind;
     } rows[] = {
-        {500,  "\x01\x02\x03\x04\x05\x06\x07\x08", 8, ESP_KIND_IKE      },
-        {500,  "",                                 0, ESP_KIND_IKE      },
-        {4500, "\0\0\0\0\x01\x02\x03\x04",         8, ESP_KIND_IKE      },
-        {4500, "\0\0\0\0",                         4, ESP_KIND_IKE      },
-        {4500, "\xff",                             1, ESP_KIND_KEEPALIVE},
-        {4500, "\xfe",                             1, ESP_KIND_SHORT    },
-        {4500, "",                                 0, ESP_KIND_SHORT    },
-        {4500, "\xff\xff",                         2, ESP_KIND_SHORT    },
-        {4500, "\x11\x22\x33\x44\0\0\0",           7, ESP_KIND_SHORT    },
-        {4500, "\x11\x22\x33\x44\0\0\0\x07",       8, ESP_KIND_ESP      },
-        {4501, "\x11\x22\x33\x44\0\0\0\x07",       8, ESP_KIND_NONE     },
-        {53,   "\0\0\0\0",                         4, ESP_KIND_NONE     },
+        {500, "\x01\x02\x03\x04\x05\x06\x07\x08", 8, ESP_KIND_IKE},
+        {500, "", 0, ESP_KIND_IKE},
+        {4500, "\0\0\0\0\x01\x02\x03\x04", 8, ESP_KIND_IKE},
+        {4500, "\0\0\0\0", 4, ESP_KIND_IKE},
+        {4500, "\xff", 1, ESP_KIND_KEEPALIVE},
+        {4500, "\xfe", 1, ESP_KIND_SHORT},
+        {4500, "", 0, ESP_KIND_SHORT},
+        {4500, "\xff\xff", 2, ESP_KIND_SHORT},
+        {4500, "\x11\x22\x33\x44\0\0\0", 7, ESP_KIND_SHORT},
+        {4500, "\x11\x22\x33\x44\0\0\0\x07", 8, ESP_KIND_ESP},
+        {4501, "\x11\x22\x33\x44\0\0\0\x07", 8, ESP_KIND_NONE},
+        {53, "\0\0\0\0", 4, ESP_KIND_NONE},
     };
     for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++)
         for (uint8_t family = 4; family <= 6; family += 2) {

@@ -38,22 +38,8 @@ static void ecn_table(void **state)
         uint8_t inner, outer;
         int want;
     } rows[16] = {
-        {0, 0, 0 },
-        {0, 2, 0 },
-        {0, 1, 0 },
-        {0, 3, -1},
-        {2, 0, 2 },
-        {2, 2, 2 },
-        {2, 1, 1 },
-        {2, 3, 3 },
-        {1, 0, 1 },
-        {1, 2, 1 },
-        {1, 1, 1 },
-        {1, 3, 3 },
-        {3, 0, 3 },
-        {3, 2, 3 },
-        {3, 1, 3 },
-        {3, 3, 3 },
+        {0, 0, 0}, {0, 2, 0}, {0, 1, 0}, {0, 3, -1}, {2, 0, 2}, {2, 2, 2}, {2, 1, 1}, {2, 3, 3},
+        {1, 0, 1}, {1, 2, 1}, {1, 1, 1}, {1, 3, 3},  {3, 0, 3}, {3, 2, 3}, {3, 1, 3}, {3, 3, 3},
     };
     for (unsigned pair = 0; pair < 4; pair++) {
         struct combo c = tunnel(pair & 1 ? 6 : 4, pair & 2 ? 6 : 4, false);
@@ -98,10 +84,7 @@ static void wire_by(const struct combo *c, const struct esp_header_rules *r, uin
 static void dscp_and_ttl(void **state)
 {
     static const struct esp_header_rules rules[] = {
-        {.dscp = ESP_COPY},
-        {.dscp = ESP_SET,  .dscp_value = 46, .ttl = 200},
-        {.dscp = ESP_CLEAR     }
-    };
+        {.dscp = ESP_COPY}, {.dscp = ESP_SET, .dscp_value = 46, .ttl = 200}, {.dscp = ESP_CLEAR}};
     static const uint8_t tos[] = {0x2a, 46 << 2 | 2, 2}, ttl[] = {64, 200, 64};
     for (unsigned pair = 0; pair < 4; pair++)
         for (unsigned i = 0; i < 3; i++) {
@@ -121,15 +104,10 @@ static void df_and_id(void **state)
         bool inner_df;
         enum esp_field_rule rule;
         bool df;
-    } rows[] = {
-        {4, true,  ESP_COPY,  true },
-        {4, false, ESP_COPY,  false},
-        {6, true,  ESP_COPY,  true },
-        {4, false, ESP_SET,   true },
-        {6, true,  ESP_SET,   true },
-        {4, true,  ESP_CLEAR, false},
-        {6, true,  ESP_CLEAR, false}
-    };
+    } rows[] = {{4, true, ESP_COPY, true},  {4, false, ESP_COPY, false},
+                {6, true, ESP_COPY, true},  {4, false, ESP_SET, true},
+                {6, true, ESP_SET, true},   {4, true, ESP_CLEAR, false},
+                {6, true, ESP_CLEAR, false}};
     for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct combo c = tunnel(4, rows[i].inner, i & 1);
         struct esp_header_rules r = {.df = rows[i].rule};
@@ -147,11 +125,9 @@ static void df_and_id(void **state)
 
 static void flow_label(void **state)
 {
-    static const struct esp_header_rules rules[] = {
-        {.flow_label = ESP_COPY},
-        {.flow_label = ESP_SET,  .flow_value = 0xabcde},
-        {.flow_label = ESP_CLEAR                     }
-    };
+    static const struct esp_header_rules rules[] = {{.flow_label = ESP_COPY},
+                                                    {.flow_label = ESP_SET, .flow_value = 0xabcde},
+                                                    {.flow_label = ESP_CLEAR}};
     for (unsigned i = 0; i < 3; i++)
         for (uint8_t family = 4; family <= 6; family += 2) {
             struct combo c = tunnel(6, family, false);

@@ -44,16 +44,10 @@ static void esp_among_extension_headers(void **state)
         uint8_t n, ext[4];
         uint8_t off, nh_off, nh; /* where ESP goes, and what it protects first */
     } rows[] = {
-        {0, {0},          40, 6,  253},
-        {1, {H},          56, 40, 253},
-        {1, {D},          40, 6,  D  },
-        {2, {H, D},       56, 40, D  },
-        {3, {H, D, R},    72, 64, 253},
-        {4, {H, D, R, D}, 72, 64, D  },
-        {2, {R, F},       56, 48, 253},
-        {3, {H, F, D},    64, 56, D  },
-        {1, {F},          48, 40, 253},
-        {2, {D, F},       56, 48, 253},
+        {0, {0}, 40, 6, 253},     {1, {H}, 56, 40, 253},       {1, {D}, 40, 6, D},
+        {2, {H, D}, 56, 40, D},   {3, {H, D, R}, 72, 64, 253}, {4, {H, D, R, D}, 72, 64, D},
+        {2, {R, F}, 56, 48, 253}, {3, {H, F, D}, 64, 56, D},   {1, {F}, 48, 40, 253},
+        {2, {D, F}, 56, 48, 253},
     };
     for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct combo c = transport(6, false);
