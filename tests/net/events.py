@@ -3,6 +3,7 @@ import time
 from dataclasses import dataclass
 from typing import Callable
 
+from .hosts import SERVING
 from .world import NetError, wait_for
 
 # Commands that the daemon gives while it runs; each is refused with every status in turn.
@@ -34,7 +35,7 @@ def known(run, side, h, seconds=1.5):
     host = run.scene.hosts[side]
     try:
         wait_for("the daemon to notice", lambda: any(s["place"] == "software" for s in host.sas()) or
-                 any(c.get("state") not in ("running", "ready", "in service", "up") for c in host.cards()), seconds, 0.004)
+                 any(c.get("state") not in SERVING for c in host.cards()), seconds, 0.004)
         h.detected = (time.monotonic_ns() - h.begin) / 1e9
     except NetError:
         pass
@@ -96,27 +97,47 @@ def full_table(run, side, h):
     run.unfill()
 
 
-def refuse_command(run, side, h):
+def next_refusals(run, commands, n):
+    """The next n (command, status) of all there are, in the seed's order, one for each command at most."""
     from .fallback import statuses
-    status, command = run.random.choice(statuses()), run.random.choice(COMMANDS)
-    what = fault(run, side, f"cmd={command} status={status} count={run.random.choice((1, 2, 5))}")
+    key = commands[0]
+    if not run.refusals.get(key):
+        everything = [(c, s) for c in commands for s in statuses()]
+        run.random.shuffle(everything)
+        run.refusals[key] = everything
+    taken, used = [], set()
+    for pair in list(run.refusals[key]):
+        if pair[0] not in used and len(taken) < n:
+            used.add(pair[0])
+            taken.append(pair)
+            run.refusals[key].remove(pair)
+    run.refused |= set(taken)
+    return taken
+
+
+def refuse_command(run, side, h):
+    """Each of some commands is refused once or more; a rekey and more make the daemon give them."""
+    taken = next_refusals(run, COMMANDS, 3)
+    for command, status in taken:
+        fault(run, side, f"cmd={command} status={status} count={run.random.choice((1, 1, 4))}")
     run.rekey()
-    if command == "Q_RESET":
+    if "Q_RESET" in dict(taken):
         fault(run, side, "datapath what=stop ms=60")
         h.may_lose = True
         h.back = time.monotonic_ns() + 60_000_000
     pause(run, 0.1, 0.2)
-    return what
+    return ", ".join(" ".join(t) for t in taken)
 
 
 def refuse_at_bring_up(run, side, h):
-    from .fallback import statuses
-    status, command = run.random.choice(statuses()), run.random.choice(AT_BRING_UP)
-    what = fault(run, side, f"cmd={command} status={status} count=1")
+    """The same while a card that was frozen is brought up again."""
+    taken = next_refusals(run, AT_BRING_UP, 2)
+    for command, status in taken:
+        fault(run, side, f"cmd={command} status={status} count=1")
     fault(run, side, "firmware what=freeze until=reset")
     pause(run, 0.3, 0.5)
     h.back = time.monotonic_ns()
-    return what
+    return ", ".join(" ".join(t) for t in taken)
 
 
 def slow_command(run, side, h):

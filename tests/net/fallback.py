@@ -55,6 +55,9 @@ class Run:
     gone: list = field(default_factory=list)
     happenings: list = field(default_factory=list)
     fills: list = field(default_factory=list)
+    refusals: dict = field(default_factory=dict)   # (command, status) that are still to be tried
+    refused: set = field(default_factory=set)
+    figures: list = field(default_factory=list)
 
     def rekey(self):
         """A new pair under the policy; the old one goes a moment later, as after a negotiation."""
@@ -203,6 +206,7 @@ def losses(run, log, side, result, counters, rows):
     figures = (f"sent {len(sent)}, on the wire {len(wire)}, delivered {len(delivered)}; before the wire {len(before)}, counted {out_drops}; "
                f"behind the wire {len(behind)}, of these while the port was unserved {len(unserved)}, counted {in_drops}")
     say("        " + figures)
+    run.figures.append(f"from {side}: {figures}")
     at = dict(result[side][0])
     calm_losses = [n for n in before if not in_window(run, at[n])] + [n for n in behind if n not in set(unserved)]
     expect(len(before) <= counted, f"{len(before)} never reached the wire, {counted} were counted as dropped; {figures}")
@@ -244,6 +248,7 @@ def times(run, side, result):
             late.append(f"event {h.number} {h.name} at {h.side}: {back:.0f} ms")
     detected = [h.detected * 1000 for h in run.happenings if h.detected >= 0]
     figures = f"longest {worst:.0f} ms; detection {max(detected, default=0):.0f} ms at most"
+    run.figures.append(f"from {side}: back {figures}")
     expect(not late, f"{figures}; late: {'; '.join(late[:6])} ({len(late)})")
     return figures
 
@@ -260,23 +265,22 @@ def resumed(arrivals, h):
     return back
 
 
-def evidence(runs, args):
+def evidence(cases, runs, args):
     """Keeps the figures of a long run."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     path = os.path.join(ROOT, "docs", "evidence", "fallback.md")
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "a") as f:
         f.write(f"\n## {time.strftime('%Y-%m-%d')}, commit {commit}\n\nCommand: `tests/net/run fallback --events {args.events} "
-                f"--seed {args.seed} --evidence`\n\n")
-        for name, run, lines in runs:
+                f"--seed {args.seed} --evidence`: {cases.passed} cases passed, {cases.failed} failed.\n\n")
+        for name, run in runs:
             kinds = {}
             for h in run.happenings if run else ():
                 kinds[h.name] = kinds.get(h.name, 0) + 1
-            f.write(f"- {name}: {kinds}\n")
-        f.write("".join(f"- {line}\n" for line in EVIDENCE))
-
-
-EVIDENCE = []
+            f.write(f"- {name}: " + ", ".join(f"{k} {n}" for k, n in sorted(kinds.items())) + "\n")
+            if run:
+                f.write(f"- {name}: (command, status) refused: {len(run.refused)} different\n")
+                f.write("".join(f"- {name}: {line}\n" for line in run.figures))
 
 
 def run(cases, world, args):
@@ -284,6 +288,6 @@ def run(cases, world, args):
     runs = []
     for name, events, seed, standby in (("with standby", args.events - first, args.seed, True),
                                         ("without standby", first, args.seed + 1000, False)):
-        runs.append((name, scene_run(cases, world, name, events, seed, standby), []))
+        runs.append((name, scene_run(cases, world, name, events, seed, standby)))
     if args.evidence:
-        evidence(runs, args)
+        evidence(cases, runs, args)

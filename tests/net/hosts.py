@@ -10,6 +10,7 @@ import time
 from .control import Control
 from .world import ROOT, NetError, end, sh, tail, wait_for
 
+SERVING = ("running", "serving", "in service")   # what the daemon calls a card that works
 SNIFF = os.path.join(ROOT, "tests", "net", "sniff.py")
 SHAPES = os.path.join(ROOT, "hwsim", "cards")
 
@@ -91,7 +92,7 @@ class Host:
     def __init__(self, world, name, ns, config):
         self.world, self.name, self.ns, self.config = world, name, ns, config
         self.file, self.rundir = world.path(f"{name}.yaml"), world.path(f"run-{name}")
-        self.program = self.link = None
+        self.program, self.link, self.pids = None, None, {}
 
     def write_config(self):
         with open(self.file, "w") as f:
@@ -136,8 +137,8 @@ class Host:
     def ready(self):
         self.alive_or_say()
         cards = self.cards()
-        return all(c["state"] in ("running", "ready", "in service", "up") for c in cards) and \
-            all(i.get("port") for i in self.call("counters")["interfaces"])
+        return all(c["state"] in SERVING for c in cards) and \
+            all(i.get("port") not in ("", "none", None) for i in self.call("counters")["interfaces"])
 
     def sas(self):
         return self.call("sa.list")["sas"]
@@ -159,15 +160,11 @@ class Host:
         return self.call("reload")
 
     def children(self):
-        """{process title: pid} of the daemon's children."""
-        out = sh("ps", "--ppid", str(self.program.pid), "-o", "pid=,args=", check=False)
-        found = {}
-        for line in out.splitlines():
-            pid, args = line.split(None, 1)
-            for title in ("data", "control", "ike", "keys", "fetch"):
-                if re.search(rf"\b{title}\b", args.replace(self.world.dir, "")):
-                    found.setdefault(title, int(pid))
-        return found
+        """{process: pid} of the daemon's children, as it reports them; the last answer once it is gone."""
+        if self.program.poll() is None:
+            rows = self.call("status")["processes"]
+            self.pids = {r["name"]: r["pid"] for r in rows if r["pid"] and r["name"] != "parent"}
+        return self.pids
 
     def kill_child(self, title):
         pid = self.children().get(title)

@@ -1,5 +1,5 @@
 """Sudden death and the stop: the same SAs go on, nothing is reused, nothing leaves in clear."""
-import socket
+import os
 import subprocess
 import sys
 import time
@@ -195,9 +195,11 @@ def process_dies(world, title):
         flow = Flow(scene, 20, rate=500)
         time.sleep(0.7)
         if title == "parent":
+            children = scene.a.children()
             scene.a.program.kill()
+            scene.a.program.wait()
             time.sleep(2)
-            left = scene.a.children()
+            left = {t: p for t, p in children.items() if os.path.exists(f"/proc/{p}")}
             expect(not left, f"children that outlived the parent: {left}")
         else:
             scene.a.kill_child(title)
