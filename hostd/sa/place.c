@@ -10,12 +10,12 @@ static const struct {
     enum wait_kind wait;
     uint64_t first, last;
 } patience[] = {
-    [PLACE_OK] = {WAIT_NOT,    0,              0            },
-    [PLACE_NEVER] = {WAIT_CHANGE, 0,              0            },
-    [PLACE_RESOURCE] = {WAIT_ROOM,   5 * PLACE_S,    60 * PLACE_S },
-    [PLACE_AGAIN] = {WAIT_TIME,   10 * PLACE_MS,  PLACE_S      },
-    [PLACE_DEVICE] = {WAIT_TIME,   PLACE_S,        600 * PLACE_S},
-    [PLACE_UNKNOWN] = {WAIT_TIME,   100 * PLACE_MS, 60 * PLACE_S },
+    [PLACE_OK] = {WAIT_NOT, 0, 0},
+    [PLACE_NEVER] = {WAIT_CHANGE, 0, 0},
+    [PLACE_RESOURCE] = {WAIT_ROOM, 5 * PLACE_S, 60 * PLACE_S},
+    [PLACE_AGAIN] = {WAIT_TIME, 10 * PLACE_MS, PLACE_S},
+    [PLACE_DEVICE] = {WAIT_TIME, PLACE_S, 600 * PLACE_S},
+    [PLACE_UNKNOWN] = {WAIT_TIME, 100 * PLACE_MS, 60 * PLACE_S},
 };
 enum { ROOM_BUDGET = 16 }; /* SAs tried at once when the card says that there is room */
 
@@ -167,10 +167,10 @@ void place_try(struct place *p, struct item *it, uint64_t now)
             return;
 }
 
-static unsigned kick_queue(struct place *p, int card, struct room_queue *q, enum esp_dir dir,
-                           unsigned budget, uint64_t now)
+static unsigned kick_queue(struct place *p, int card, struct room_queue *q, unsigned budget,
+                           uint64_t now)
 {
-    while (budget && q->first && card_room(&p->cards[card], dir)) {
+    while (budget && q->first && card_room(&p->cards[card], q->first->dir)) {
         struct item *it = q->first;
         budget -= it->state == SLOT_NONE; /* else another card has it by now */
         offer_wait(p, it, card, WAIT_NOT, PLACE_NEVER_AT);
@@ -186,7 +186,7 @@ void place_kick(struct place *p, int card, unsigned budget, uint64_t now)
     struct card *c = &p->cards[card];
     for (int claim = 1; claim >= 0 && c->up; claim--)
         for (int d = 0; d < 2; d++)
-            budget = kick_queue(p, card, &c->queue[d][claim], d + 1, budget, now);
+            budget = kick_queue(p, card, &c->queue[d][claim], budget, now);
 }
 
 /* --- giving a slot back

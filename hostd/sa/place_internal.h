@@ -39,7 +39,8 @@ struct offer {
     enum wait_kind wait;
     uint8_t tries; /* exponent of the back-off */
     uint8_t bad;   /* times the card failed its packets */
-    bool queued, first;
+    bool queued;
+    uint8_t line, first; /* which queue: [line][first] */
     uint64_t at;
     struct item *prev, *next;
 };
@@ -65,7 +66,8 @@ struct item {
     struct offer offer[PLACE_CARDS];
 };
 
-/* Items that wait for room, first come first served: [direction - 1][claim]. */
+/* Items that wait for room, first come first served: [direction - 1, or 0 where the directions
+ * share a pool][claim]. */
 struct room_queue {
     struct item *first, *last;
 };

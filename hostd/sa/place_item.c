@@ -166,7 +166,8 @@ void place_due(struct place *p, uint64_t at)
 
 static struct room_queue *queue_of(struct place *p, const struct item *it, int card)
 {
-    return &p->cards[card].queue[it->dir - 1][it->offer[card].first];
+    const struct offer *o = &it->offer[card];
+    return &p->cards[card].queue[o->line][o->first];
 }
 
 void offer_queue(struct place *p, struct item *it, int card)
@@ -175,6 +176,7 @@ void offer_queue(struct place *p, struct item *it, int card)
     if (o->queued)
         return;
     o->queued = true;
+    o->line = p->cards[card].caps.shared_pool ? 0 : (uint8_t)(it->dir - 1);
     o->first = it->claim;
     struct room_queue *q = queue_of(p, it, card);
     o->prev = q->last;

@@ -154,13 +154,9 @@ static uint32_t v4(const struct ip_addr *a)
 
 static struct ip_addr random_addr(void)
 {
-    struct ip_addr a = {
-        .family = 4, .b = {10, 0, (uint8_t)rng_below(2), (uint8_t)rng_below(16)}
-    };
+    struct ip_addr a = {.family = 4, .b = {10, 0, (uint8_t)rng_below(2), (uint8_t)rng_below(16)}};
     if (rng_below(4) == 0)
-        a = (struct ip_addr){
-            .family = 6, .b = {0x20, [15] = (uint8_t)rng_below(16)}
-        };
+        a = (struct ip_addr){.family = 6, .b = {0x20, [15] = (uint8_t)rng_below(16)}};
     return a;
 }
 

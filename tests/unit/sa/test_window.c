@@ -37,34 +37,34 @@ static void play(struct kept *k, const struct row *rows, size_t n)
 static void numbered_cases(void **state)
 {
     static const struct row rows[] = {
-        {1,  0,                     WIN_LATE},
-        {2,  1,                     WIN_NEW },
-        {3,  1,                     WIN_SEEN},
-        {4,  9,                     WIN_NEW },
-        {5,  8,                     WIN_NEW },
-        {6,  7,                     WIN_NEW },
-        {7,  7,                     WIN_SEEN},
-        {8,  64,                    WIN_NEW },
-        {9,  64,                    WIN_SEEN},
-        {10, 1,                     WIN_SEEN},
-        {11, 2,                     WIN_NEW },
-        {12, 65,                    WIN_NEW },
-        {13, 1,                     WIN_LATE},
-        {14, 2,                     WIN_SEEN},
-        {15, 3,                     WIN_NEW },
-        {16, 128,                   WIN_NEW },
-        {17, 64,                    WIN_LATE},
-        {18, 65,                    WIN_SEEN},
-        {19, 66,                    WIN_NEW },
-        {20, 127,                   WIN_NEW },
-        {21, 100000,                WIN_NEW },
-        {22, 128,                   WIN_LATE},
-        {23, 99937,                 WIN_NEW },
-        {24, 99936,                 WIN_LATE},
-        {25, 99937,                 WIN_SEEN},
-        {26, UINT32_MAX,            WIN_NEW },
+        {1, 0, WIN_LATE},
+        {2, 1, WIN_NEW},
+        {3, 1, WIN_SEEN},
+        {4, 9, WIN_NEW},
+        {5, 8, WIN_NEW},
+        {6, 7, WIN_NEW},
+        {7, 7, WIN_SEEN},
+        {8, 64, WIN_NEW},
+        {9, 64, WIN_SEEN},
+        {10, 1, WIN_SEEN},
+        {11, 2, WIN_NEW},
+        {12, 65, WIN_NEW},
+        {13, 1, WIN_LATE},
+        {14, 2, WIN_SEEN},
+        {15, 3, WIN_NEW},
+        {16, 128, WIN_NEW},
+        {17, 64, WIN_LATE},
+        {18, 65, WIN_SEEN},
+        {19, 66, WIN_NEW},
+        {20, 127, WIN_NEW},
+        {21, 100000, WIN_NEW},
+        {22, 128, WIN_LATE},
+        {23, 99937, WIN_NEW},
+        {24, 99936, WIN_LATE},
+        {25, 99937, WIN_SEEN},
+        {26, UINT32_MAX, WIN_NEW},
         {27, UINT64_C(0x100000000), WIN_LATE},
-        {28, UINT32_MAX,            WIN_SEEN},
+        {28, UINT32_MAX, WIN_SEEN},
     };
     struct kept k;
     win_make(&k, 64, false, 0);
@@ -74,11 +74,7 @@ static void numbered_cases(void **state)
 static void no_window_accepts_all(void **state)
 {
     static const struct row rows[] = {
-        {1, 0, WIN_LATE},
-        {2, 5, WIN_NEW },
-        {3, 5, WIN_NEW },
-        {4, 1, WIN_NEW }
-    };
+        {1, 0, WIN_LATE}, {2, 5, WIN_NEW}, {3, 5, WIN_NEW}, {4, 1, WIN_NEW}};
     struct kept k;
     win_make(&k, 0, false, 0);
     play(&k, rows, 4);
@@ -104,18 +100,18 @@ static void esn_inference(void **state)
         uint32_t lo;
         uint64_t want;
     } rows[] = {
-        {0,           1,               1                 },
-        {0,           0xffffffff,      0xffffffff        }, /* nothing lies below subspace 0 */
-        {0xfffffff0,  0xffffffff,      0xffffffff        },
-        {0xfffffff0,  0,               0x100000000       },
-        {0xfffffff0,  5,               0x100000005       },
-        {0x100000005, 0xfffffff0,      0xfffffff0        }, /* late, from before the wrap */
-        {0x100000005, 6,               0x100000006       },
-        {0x100000005, 0x80000000,      0x180000000       },
-        {0x180000000, 0x80000000 - 63, 0x180000000 - 63  },
-        {0x180000000, 0x80000000 - 64, 0x280000000 - 64  },
-        {UINT64_MAX,  0xffffffff,      UINT64_MAX        },
-        {UINT64_MAX,  0,               0xffffffff00000000}, /* no subspace above: stays, and is late */
+        {0, 1, 1},
+        {0, 0xffffffff, 0xffffffff}, /* nothing lies below subspace 0 */
+        {0xfffffff0, 0xffffffff, 0xffffffff},
+        {0xfffffff0, 0, 0x100000000},
+        {0xfffffff0, 5, 0x100000005},
+        {0x100000005, 0xfffffff0, 0xfffffff0}, /* late, from before the wrap */
+        {0x100000005, 6, 0x100000006},
+        {0x100000005, 0x80000000, 0x180000000},
+        {0x180000000, 0x80000000 - 63, 0x180000000 - 63},
+        {0x180000000, 0x80000000 - 64, 0x280000000 - 64},
+        {UINT64_MAX, 0xffffffff, UINT64_MAX},
+        {UINT64_MAX, 0, 0xffffffff00000000}, /* no subspace above: stays, and is late */
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct kept k;
