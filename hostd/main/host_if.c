@@ -19,11 +19,11 @@ enum { ADDRS_MAX = 512 };
 static const struct {
     const char *family, *key, *value;
 } tap_sysctls[] = {
-  /* A gateway forwards between tunnels on one interface: no redirects around them. */
+    /* A gateway forwards between tunnels on one interface: no redirects around them. */
     {"ipv4", "send_redirects", "0"},
- /* A MAC learnt late, or moved to another port, is told to the neighbours. */
-    {"ipv4", "arp_notify",     "1"},
-    {"ipv6", "ndisc_notify",   "1"},
+    /* A MAC learnt late, or moved to another port, is told to the neighbours. */
+    {"ipv4", "arp_notify", "1"},
+    {"ipv6", "ndisc_notify", "1"},
 };
 
 static int open_tap(struct host_if *i)
@@ -167,10 +167,7 @@ static void list_route(void *ctx, const struct nl_route *r)
         l->r = more;
         l->room = room;
     }
-    l->r[l->n++] = (struct plan_route){
-        {r->dst, r->bits},
-        r->via, r->src, (uint16_t)r->mtu
-    };
+    l->r[l->n++] = (struct plan_route){{r->dst, r->bits}, r->via, r->src, (uint16_t)r->mtu};
 }
 
 static struct nl_route to_nl(const struct host_if *i, const struct plan_route *r)
@@ -214,8 +211,7 @@ static void set_routes(struct host_if *i, const struct addr_list *l)
         addrs[k] = (struct plan_addr){
             {l->a[k].addr, l->a[k].bits},
             l->a[k].ifindex,
-            !(l->a[k].flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_DEPRECATED))
-        };
+            !(l->a[k].flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_DEPRECATED))};
     if (!nl_route_each(i->h->nl, list_route, &have) &&
         !plan_make(&want, i->h->cfg, i->cfg, i->link.index, addrs, l->n,
                    i->link.mtu ? i->link.mtu : 1500)) {
