@@ -289,8 +289,8 @@ static void reset_dead(struct queue *q)
 
 void queue_poll(struct card *c)
 {
-    for (unsigned i = 0;
-         i < queue_count(c) && c->state == CARD_RUNNING && c->rec < REC_ADMIN_OFF; i++)
+    for (unsigned i = 0; i < queue_count(c) && c->state == CARD_RUNNING && c->rec < REC_ADMIN_OFF;
+         i++)
         reset_dead(queue_nth(c, i));
 }
 

@@ -47,6 +47,8 @@ struct card_bus {
      * thread. */
     int (*reg_read)(void *ctx, uint32_t off, uint32_t *value);
     int (*reg_write)(void *ctx, uint32_t off, uint32_t value);
+    /* Several words at once, as octets in address order; both multiples of 4. May be NULL. */
+    int (*reg_read_block)(void *ctx, uint32_t off, uint8_t *out, size_t len);
     /* BAR2, mapped: doorbells are written there as 32-bit little-endian words, and the word
      * `sleeping` is read there. NULL: db_write is called for each doorbell instead. */
     uint8_t *doorbells;
