@@ -5,11 +5,11 @@ import re
 import subprocess
 
 from pylib import user
-from pylib.cases import Skip, equal, expect
+from pylib.cases import equal, expect
 from .control import Refused
 from .cells import check_udp
 from .scene import Scene, complain
-from .shapes import release
+from .world import release, wait_for
 
 INNER = [("10.1.1.1/32", "10.2.1.1/32"), ("10.1.2.1/32", "10.2.2.1/32")]
 
@@ -59,6 +59,8 @@ def reload_leaves_others(world):
         config = copy.deepcopy(scene.a.config)
         config["policy"][1]["transforms"] = ["ESP_AES256_GCM16/28800"]
         scene.a.reload(config)
+        wait_for("the changed policy", lambda: [p["transforms"] for p in scene.a.call("policy.list")["policies"]][1] ==
+                 ["ESP_AES256_GCM16"], 5)
         after = scene.a.sas()
         equal({s["cookie"]: still(s) for s in after if s["policy"] == "p1"}, keep, "SAs of the policy that did not change")
         expect(not [s for s in after if s["policy"] == "p2"], "SAs of the changed policy are still there")

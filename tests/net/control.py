@@ -31,14 +31,17 @@ class Control:
             socket.send_fds(self.socket, [line], list(fds))
         else:
             self.socket.sendall(line)
+        result = None
         while True:
             m = self.read()
-            if m.get("id") == self.next_id:
-                break
-            self.events.append(m)
-        if "error" in m:
-            raise Refused(method, m["error"])
-        return m.get("result", {})
+            if m.get("id") != self.next_id:
+                self.events.append(m)
+                continue
+            if "error" in m:
+                raise Refused(method, m["error"])
+            result = joined(result, m.get("result", {}))
+            if not m.get("more"):
+                return result
 
     def read(self):
         """The next message, whatever it is."""
@@ -58,6 +61,18 @@ class Control:
 
     def close(self):
         self.socket.close()
+
+
+def joined(before, page):
+    """Puts a page behind what came before: lists grow, other members keep their first value."""
+    if before is None:
+        return page
+    for key, value in page.items():
+        if isinstance(value, list):
+            before.setdefault(key, []).extend(value)
+        else:
+            before.setdefault(key, value)
+    return before
 
 
 def key_memfd(encr, integ, salt, iv_key):

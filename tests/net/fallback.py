@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 
 from pylib.cases import equal, expect, say
 from .events import EVENTS
-from .kill import A, B, INNER, Flow
+from .flow import INNER, Flow
 from .oracle_flow import WireLog
 from .scene import Scene, complain
-from .shapes import release
 from .tables import empty_at_rest, tables_agree
-from .world import ROOT, NetError, wait_for
+from .world import ROOT, NetError, release, wait_for
 
 RATE = 2000
 

@@ -8,7 +8,7 @@ import sys
 import time
 
 from .control import Control
-from .world import ROOT, NetError, end, sh, tail, wait_for
+from .world import ROOT, NetError, end, tail, wait_for
 
 SERVING = ("running", "serving", "in service")   # what the daemon calls a card that works
 SNIFF = os.path.join(ROOT, "tests", "net", "sniff.py")

@@ -1,16 +1,13 @@
 """The host's side of the interface: acquire, sizes of paths, DAD, SLAAC, a DHCP client."""
 import os
-import subprocess
 import threading
-import time
 
-from pylib.cases import Skip, equal, expect
+from pylib.cases import equal, expect
 from .control import Control
-from .hosts import Capture, Host
+from .hosts import Host
 from .records import read_log
-from .scene import OUTER, Scene, complain, tunnels
-from .shapes import release
-from .world import NetError, end, wait_for
+from .scene import OUTER, Scene, complain
+from .world import end, release, wait_for
 
 INNER = [("10.1.1.1/32", "10.2.1.1/32"), ("fd01::1/128", "fd02::1/128")]
 

@@ -6,13 +6,11 @@ import time
 
 from oracle import capture, packet as pk
 from pylib.cases import equal, expect
+from .flow import A, B, INNER, Flow
 from .records import read_log
 from .scene import Scene, complain
-from .shapes import release
-from .world import NETNS, NetError, end, wait_for
+from .world import release
 
-INNER = [("10.1.1.1/32", "10.2.1.1/32")]
-A, B = "10.1.1.1", "10.2.1.1"
 OUT_A, OUT_B = "10.0.0.1", "10.0.0.2"
 
 
@@ -20,47 +18,6 @@ def rules():
     return [{"name": "lan", "local": "10.1.1.0/24", "remote": "10.2.1.0/24", "action": "protect",
              "transforms": ["ESP_AES128_GCM16/28800"], "tunnel": "t4", "esn": True},
             {"name": "ping", "protocol": "icmp", "action": "pass"}]
-
-
-class Flow:
-    """Serial numbers both ways until it is stopped."""
-
-    def __init__(self, scene, seconds, rate=2000):
-        self.scene, self.rate, self.files = scene, rate, {}
-        self.senders, self.receivers = [], []
-        for side, src, dst, port in (("a", A, B, 7000), ("b", B, A, 7001)):
-            other = "b" if side == "a" else "a"
-            self.files[side] = (scene.world.path(f"flow-{scene.serial}-{side}-s"), scene.world.path(f"flow-{scene.serial}-{side}-r"))
-            r = scene.tool(other, "udp-recv", "--src", dst, "--port", str(port), "--log", self.files[side][1], "--linger", "1",
-                           stdout=subprocess.PIPE)
-            r.stdout.readline()
-            self.receivers.append(r)
-        for side, src, dst, port in (("a", A, B, 7000), ("b", B, A, 7001)):
-            self.senders.append(scene.tool(side, "udp-send", "--src", src, "--dst", dst, "--port", str(port), "--rate", str(rate),
-                                           "--count", str(int(seconds * rate)), "--log", self.files[side][0]))
-
-    def stop(self):
-        """Ends both directions; {side: (sent, received)} as lists of (serial, time)."""
-        for p in self.senders:
-            p.terminate()
-        for p in self.senders:
-            p.wait(20)
-        for p in self.receivers:
-            p.terminate()
-        for p in self.receivers:
-            p.wait(20)
-        return {side: (read_log(s), read_log(r)) for side, (s, r) in self.files.items()}
-
-    def wait(self):
-        for p in self.senders:
-            p.wait(600)
-        return self.stop()
-
-
-def silence_after(received, moment):
-    """Seconds from a moment to the first datagram that arrived after it and was sent after it."""
-    later = [t for _, t in received if t > moment]
-    return (min(later) - moment) / 1e9 if later else float("inf")
 
 
 def start(world, kind="card", after_stop="discard"):

@@ -1,9 +1,12 @@
 """A card that lacks something: the SA works in software and says what was asked and what is offered."""
+import time
+
 from pylib.cases import equal, expect
 from .cells import check_udp
+from .flow import Flow
 from .scene import Scene, complain
 from .tables import empty_at_rest, tables_agree
-from .world import wait_for
+from .world import release, wait_for
 
 GCM128, GCM256 = "ESP_AES128_GCM16", "ESP_AES256_GCM16"
 CBC = "ESP_AES128_CBC_HMAC_SHA2_256"
@@ -53,14 +56,6 @@ def one_lack(world, shape, asked, codes, words):
         release(world)
 
 
-def release(world):
-    """Removes a scene's namespaces, so that the next scene can have the names."""
-    from .world import sh
-    for ns in world.spaces:
-        sh("ip", "netns", "del", ns.full, check=False)
-    world.spaces = []
-
-
 def counted(host, place):
     return sum(s["place"] == place for s in host.sas())
 
@@ -101,7 +96,39 @@ def small_table(world):
         release(world)
 
 
+def unmapped_page(world, direction):
+    """The card cannot reach a page of the host in mid-traffic: reported, and traffic goes on."""
+    scene = Scene(world, "standby", [rule()], inner=INNER)
+    try:
+        scene.start()
+        ab, ba = scene.connect("p1")
+        scene.wait_place(ab, ba, "card")
+        flow = Flow(scene, 20, 1000)
+        time.sleep(0.5)
+        scene.cards["a"].ctl(f"fault add dma what=fail dir={direction} count=1")
+        time.sleep(1.5)
+        scene.cards["a"].ctl("fault del all")
+        scene.wait_place(ab, ba, "card", 8)
+        moment = time.monotonic_ns()
+        time.sleep(0.5)
+        result = flow.stop()
+        for side in "ab":
+            sent, received = ([n for n, t in x if t > moment] for x in result[side])
+            expect(len(received) >= len(sent) * 0.98 and len(sent) > 300, f"from {side} afterwards: {len(sent)} sent, {len(received)} came")
+        words = scene.a.log(400).lower() + " ".join(c["reason"] or "" for c in scene.a.cards()).lower()
+        expect("dma" in words or "memory" in words, "nothing about the fault in the log or the card's report")
+        expect(not tables_agree(scene), tables_agree(scene, 0))
+        scene.stop()
+        report = scene.judge()
+        expect(report["ok"], complain(report))
+    finally:
+        scene.stop()
+        release(world)
+
+
 def run(cases, world, args):
     for shape, asked, codes, words in LACKS:
         cases.run(f"{shape}: {', '.join(map(str, asked.values()))}", one_lack, world, shape, asked, codes, words)
+    for direction in ("read", "write"):
+        cases.run(f"a page that the card cannot {direction}", unmapped_page, world, direction)
     cases.run("small: four slots, then room", small_table, world)

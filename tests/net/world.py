@@ -171,3 +171,10 @@ def tail(path, lines=15):
             return "\n".join(f.read().rstrip().split("\n")[-lines:])
     except OSError:
         return ""
+
+
+def release(world):
+    """Removes a scene's namespaces, so that the next scene can have the names."""
+    for ns in world.spaces:
+        sh("ip", "netns", "del", ns.full, check=False)
+    world.spaces = []

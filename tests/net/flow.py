@@ -1,0 +1,42 @@
+"""Datagrams with serial numbers both ways while something happens."""
+import subprocess
+
+from .records import read_log
+
+INNER = [("10.1.1.1/32", "10.2.1.1/32")]
+A, B = "10.1.1.1", "10.2.1.1"
+
+
+class Flow:
+    """Serial numbers both ways until it is stopped."""
+
+    def __init__(self, scene, seconds, rate=2000):
+        self.scene, self.rate, self.files = scene, rate, {}
+        self.senders, self.receivers = [], []
+        for side, src, dst, port in (("a", A, B, 7000), ("b", B, A, 7001)):
+            other = "b" if side == "a" else "a"
+            self.files[side] = (scene.world.path(f"flow-{scene.serial}-{side}-s"), scene.world.path(f"flow-{scene.serial}-{side}-r"))
+            r = scene.tool(other, "udp-recv", "--src", dst, "--port", str(port), "--log", self.files[side][1], "--linger", "1",
+                           stdout=subprocess.PIPE)
+            r.stdout.readline()
+            self.receivers.append(r)
+        for side, src, dst, port in (("a", A, B, 7000), ("b", B, A, 7001)):
+            self.senders.append(scene.tool(side, "udp-send", "--src", src, "--dst", dst, "--port", str(port), "--rate", str(rate),
+                                           "--count", str(int(seconds * rate)), "--log", self.files[side][0]))
+
+    def stop(self):
+        """Ends both directions; {side: (sent, received)} as lists of (serial, time)."""
+        for p in self.senders:
+            p.terminate()
+        for p in self.senders:
+            p.wait(20)
+        for p in self.receivers:
+            p.terminate()
+        for p in self.receivers:
+            p.wait(20)
+        return {side: (read_log(s), read_log(r)) for side, (s, r) in self.files.items()}
+
+    def wait(self):
+        for p in self.senders:
+            p.wait(600)
+        return self.stop()
