@@ -213,6 +213,7 @@ static int node_new(struct sad *s, const struct sa_spec *spec, unsigned i, uint6
     sa->card = -1;
     sa->retry_at = UINT64_MAX;
     snprintf(sa->reason.text, sizeof sa->reason.text, "%s", place_code_text(PLACE_NEW_CODE));
+    snprintf(sa->reason.remedy, sizeof sa->reason.remedy, "%s", place_code_remedy(PLACE_NEW_CODE));
     *out = n;
     return 0;
 }

@@ -113,7 +113,7 @@ static inline struct place_caps mock_caps(const char *name, unsigned slots)
 
 static inline void mock_up(struct mock *m, int card, unsigned told, unsigned room)
 {
-    char name[8];
+    char name[16];
     snprintf(name, sizeof name, "c%d", card);
     struct place_caps caps = mock_caps(name, told);
     m->card[card].up = true;
