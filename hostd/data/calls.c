@@ -72,27 +72,12 @@ static int get_word(json_t *p, const char *key, const char *def, const struct wo
     return -1;
 }
 
-static const struct word dirs[] = {
-    {"out", ESP_OUT},
-    {"in",  ESP_IN },
-    {NULL,  0      }
-};
+static const struct word dirs[] = {{"out", ESP_OUT}, {"in", ESP_IN}, {NULL, 0}};
 static const struct word modes[] = {
-    {"tunnel",    ESP_TUNNEL   },
-    {"transport", ESP_TRANSPORT},
-    {NULL,        0            }
-};
+    {"tunnel", ESP_TUNNEL}, {"transport", ESP_TRANSPORT}, {NULL, 0}};
 static const struct word encaps[] = {
-    {"none",   ESP_ENCAP_NONE  },
-    {"udp",    ESP_ENCAP_UDP   },
-    {"either", ESP_ENCAP_EITHER},
-    {NULL,     0               }
-};
-static const struct word places[] = {
-    {"card",     PLACE_CARD    },
-    {"software", PLACE_SOFTWARE},
-    {NULL,       0             }
-};
+    {"none", ESP_ENCAP_NONE}, {"udp", ESP_ENCAP_UDP}, {"either", ESP_ENCAP_EITHER}, {NULL, 0}};
+static const struct word places[] = {{"card", PLACE_CARD}, {"software", PLACE_SOFTWARE}, {NULL, 0}};
 
 static int read_keys(int fd, struct esp_keys *k)
 {
@@ -234,15 +219,15 @@ static json_t *call_report(struct call *c)
 }
 
 static const struct call_row rows[] = {
-    {"sa.add",         call_sa_add,         NULL,            true },
-    {"sa.delete",      call_sa_delete,      NULL,            true },
-    {"acquire.answer", call_acquire_answer, NULL,            true },
-    {"place.move",     call_place_move,     NULL,            false},
-    {"sa.list",        call_report,         report_sas,      false},
-    {"policy.list",    call_report,         report_policies, false},
-    {"card.list",      call_report,         report_cards,    false},
-    {"counters",       call_report,         report_counters, false},
-    {"cache.list",     call_report,         report_cache,    false},
+    {"sa.add", call_sa_add, NULL, true},
+    {"sa.delete", call_sa_delete, NULL, true},
+    {"acquire.answer", call_acquire_answer, NULL, true},
+    {"place.move", call_place_move, NULL, false},
+    {"sa.list", call_report, report_sas, false},
+    {"policy.list", call_report, report_policies, false},
+    {"card.list", call_report, report_cards, false},
+    {"counters", call_report, report_counters, false},
+    {"cache.list", call_report, report_cache, false},
 };
 
 json_t *calls_run(struct engine *e, const char *method, json_t *params, int fd, uint64_t now,

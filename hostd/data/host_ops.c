@@ -35,14 +35,18 @@ static void tell_parent(struct data *d, uint16_t type, const struct msg_fd *m)
     (void)msg_send(d->parent, type, 0, m, sizeof *m, NULL, 0);
 }
 
+void data_card_lost(struct data *d, const char *card)
+{
+    struct msg_fd m = {.kind = MSG_FD_CARD};
+    snprintf(m.name, sizeof m.name, "%s", card);
+    tell_parent(d, MSG_CARD_GONE, &m);
+}
+
 static void card_gone(void *ctx, const char *card, const char *why)
 {
-    struct data *d = ctx;
-    struct msg_fd m = {.kind = MSG_FD_CARD};
     (void)why;
-    snprintf(m.name, sizeof m.name, "%s", card);
-    data_card_away(d, card);
-    tell_parent(d, MSG_CARD_GONE, &m);
+    data_card_away(ctx, card);
+    data_card_lost(ctx, card);
 }
 
 static void want_port(void *ctx, const char *iface, const char *port, bool open)

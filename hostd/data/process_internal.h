@@ -9,8 +9,13 @@
 #include "hostd/data/replies.h"
 
 #include <event2/event.h>
+#include <sallyport/card_vfu.h>
 
-enum { DATA_PORTS = 2 * CFG_INTERFACES, DATA_PENDING = 64, DATA_IRQS = 8 };
+enum {
+    DATA_PORTS = 2 * CFG_INTERFACES,
+    DATA_PENDING = 64,
+    DATA_IRQS = 3 /* admin, transmit, receive */
+};
 
 struct data_tap {
     struct data *d;
@@ -32,9 +37,9 @@ struct data_port {
 struct data_card {
     struct data *d;
     char name[64];
-    struct card_vfio_user *transport; /* NULL while it is away */
-    struct event *irq[DATA_IRQS];
-    unsigned n_irqs;
+    struct card_vfu *transport; /* NULL while it is away */
+    struct event *events[DATA_IRQS + 1];
+    unsigned n_events;
 };
 
 struct data {
@@ -74,6 +79,8 @@ void data_fd_gone(struct data *d, const struct msg_fd *what);
 void data_close_all(struct data *d);
 void data_close_cards(struct data *d);
 void data_card_away(struct data *d, const char *card);
+/* host_ops.c: the parent watches the card's address and opens it anew. */
+void data_card_lost(struct data *d, const char *card);
 struct data_tap *data_tap_of(struct data *d, unsigned iface);
 
 /* host_ops.c: the engine's wishes. */

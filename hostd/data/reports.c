@@ -231,28 +231,26 @@ static json_t *interface_json(struct engine *e, unsigned i)
     const struct {
         const char *name;
         uint64_t v;
-    } rows[] = {
-        {"tap_in",             c->tap_in            },
-        {"tap_out",            c->tap_out           },
-        {"wire_in",            c->wire_in           },
-        {"wire_out",           c->wire_out          },
-        {"passed_out",         c->passed[0]         },
-        {"passed_in",          c->passed[1]         },
-        {"bypassed_out",       c->bypassed[0]       },
-        {"bypassed_in",        c->bypassed[1]       },
-        {"protected_card",     c->protected_card    },
-        {"protected_software", c->protected_software},
-        {"opened_card",        c->opened_card       },
-        {"opened_software",    c->opened_software   },
-        {"retried",            c->retried           },
-        {"raw_from_card",      c->raw_from_card     },
-        {"acquires",           c->acquires          },
-        {"held",               c->held              },
-        {"held_sent",          c->held_sent         },
-        {"too_big_sent",       c->too_big_sent      },
-        {"cache_hits",         c->cache_hits        },
-        {"cache_misses",       c->cache_misses      }
-    };
+    } rows[] = {{"tap_in", c->tap_in},
+                {"tap_out", c->tap_out},
+                {"wire_in", c->wire_in},
+                {"wire_out", c->wire_out},
+                {"passed_out", c->passed[0]},
+                {"passed_in", c->passed[1]},
+                {"bypassed_out", c->bypassed[0]},
+                {"bypassed_in", c->bypassed[1]},
+                {"protected_card", c->protected_card},
+                {"protected_software", c->protected_software},
+                {"opened_card", c->opened_card},
+                {"opened_software", c->opened_software},
+                {"retried", c->retried},
+                {"raw_from_card", c->raw_from_card},
+                {"acquires", c->acquires},
+                {"held", c->held},
+                {"held_sent", c->held_sent},
+                {"too_big_sent", c->too_big_sent},
+                {"cache_hits", c->cache_hits},
+                {"cache_misses", c->cache_misses}};
     json_t *o = json_pack("{s:s,s:s}", "name", engine_interface(e, i)->name, "port",
                           engine_port_name(e, i));
     for (size_t k = 0; k < sizeof rows / sizeof rows[0]; k++)
