@@ -53,11 +53,13 @@ static uint16_t wanted_mtu(const struct host_if *i)
 static void set_link(struct host_if *i)
 {
     uint16_t mtu = wanted_mtu(i);
+    /* Not up before its MAC is known: the link-local address is made from it. */
+    bool up = if_may_have_addresses(i);
     bool mac = i->known && memcmp(i->mac, i->link.mac, sizeof i->mac);
     bool size = mtu && mtu != i->link.mtu;
-    if (!mac && !size && (i->link.flags & IFF_UP))
+    if (!mac && !size && (!up || (i->link.flags & IFF_UP)))
         return;
-    int r = nl_link_set(i->h->nl, i->link.index, mac ? i->mac : NULL, size ? mtu : 0, true);
+    int r = nl_link_set(i->h->nl, i->link.index, mac ? i->mac : NULL, size ? mtu : 0, up);
     host_trouble(&i->trouble, i->name, "setting MAC, MTU and state of the interface", r);
     nl_link_get(i->h->nl, i->name, &i->link);
 }
