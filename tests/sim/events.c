@@ -181,6 +181,9 @@ unsigned events_run(struct sim *s, unsigned n)
                 traffic(s, s->now + 5 * MS);
         }
         settle(s, e->name);
+        if (s->verbose)
+            printf("%.6f   missing %" PRIu64 " of %" PRIu64 "\n", (double)s->now / 1e9,
+                   traffic_sent(s) - traffic_delivered(s), traffic_sent(s));
         burst(s, e->name);
     }
     return done;

@@ -50,7 +50,7 @@ static bool learn_handle(struct card_unit *u, uint32_t handle, uint64_t cookie)
     struct unit_handle *h = row_of(u, handle);
     if (!h)
         return false; /* an index that the card said it does not have */
-    *h = (struct unit_handle){handle, cookie};
+    *h = (struct unit_handle){handle, u->clock, cookie};
     return true;
 }
 
@@ -257,9 +257,7 @@ static void on_slot_freed(void *arg, const struct card_reply *reply)
     uint32_t handle = c->handle;
     uint64_t cookie = c->cookie;
     end_command(c);
-    if (r.cls == PLACE_NEVER) /* NO_SUCH, STALE_HANDLE: it is not there, which is what was asked */
-        r.cls = PLACE_OK;
-    if (r.cls == PLACE_OK)
+    if (r.cls == PLACE_OK) /* anything else: placement reads the table, which says what is there */
         forget_handle(u, handle);
     u->ops.freed(u->ops.ctx, u->index, handle, cookie, &r);
 }
@@ -275,9 +273,25 @@ int card_unit_free_slot(struct card_unit *u, uint32_t handle, uint64_t cookie)
 /* --- the whole table
  * ------------------------------------------------------------------------------------ */
 
+/* A whole table was read: handles that were known when it was asked for and are not in it are gone.
+ */
+static void drop_missing(struct card_unit *u)
+{
+    for (unsigned i = 0; i < u->n_rows; i++) {
+        struct unit_handle *h = row_of(u, u->rows[i].handle);
+        if (h && h->handle == u->rows[i].handle)
+            h->clock = u->clock;
+    }
+    for (uint32_t i = 0; i < u->n_handles; i++)
+        if (u->handles[i].cookie && u->handles[i].clock < u->query_clock)
+            u->handles[i].cookie = 0;
+}
+
 static void query_ended(struct card_unit *u, bool complete)
 {
     u->querying = false;
+    if (complete)
+        drop_missing(u);
     u->ops.table(u->ops.ctx, u->index, u->rows, u->n_rows, complete);
 }
 
@@ -327,6 +341,7 @@ int card_unit_query(struct card_unit *u)
     if (!c)
         return -EAGAIN;
     u->n_rows = 0;
+    u->query_clock = ++u->clock;
     int rc = submitted(c, card_sa_query_all(u->card, 0, on_table_page, c));
     u->querying = rc == 0;
     return rc;

@@ -19,6 +19,7 @@ enum {
 /* What the card said a handle is. */
 struct unit_handle {
     uint32_t handle;
+    uint64_t clock;  /* of the unit when it was learnt or last seen in the table */
     uint64_t cookie; /* 0: free */
 };
 
@@ -44,6 +45,7 @@ struct card_unit {
 
     struct unit_handle *handles; /* by the index in the handle */
     uint32_t n_handles;
+    uint64_t clock, query_clock; /* counts the readings of the table; when this one was asked for */
     struct unit_command commands[UNIT_COMMANDS];
     unsigned n_commands;
     struct place_row *rows; /* of the query under way */

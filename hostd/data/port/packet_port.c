@@ -189,10 +189,7 @@ int packet_port_read(struct packet_port *p, unsigned max, packet_rx rx, void *ct
     unsigned n = 0;
     for (; n < max; n++) {
         uint8_t hdr[VNET_HDR] = {0};
-        struct iovec iov[2] = {
-            {hdr,   PACKET_VNET },
-            {p->rx, sizeof p->rx}
-        };
+        struct iovec iov[2] = {{hdr, PACKET_VNET}, {p->rx, sizeof p->rx}};
         ssize_t got = readv(p->fd, iov, 2);
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
             break;
