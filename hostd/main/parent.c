@@ -168,6 +168,10 @@ int parent_reload(struct parent *p, char **errors)
         if (p->child[i].pid)
             parent_give_config(p, &p->child[i]);
     host_configure(p->host, &p->cfg);
+    if (strcmp(old.log_dir, p->cfg.log_dir))
+        parent_give_logs(p, 0);
+    if (strcmp(old.read_group, p->cfg.read_group) || strcmp(old.change_group, p->cfg.change_group))
+        parent_give_control(p);
     cfg_free(&old);
     if (!p->ipsec_stopped)
         child_send(&p->child[PROC_DATA], MSG_START, 0, NULL, 0, NULL, 0);
@@ -269,14 +273,14 @@ static const struct {
     long len;
     void (*handle)(struct parent *p, struct child *c, struct msg *m);
 } handlers[] = {
-    {MSG_READY,     ANY_CHILD,    0,                            on_ready    },
-    {MSG_CARD_GONE, PROC_DATA,    sizeof(struct msg_fd),        on_card_gone},
-    {MSG_PORT_WANT, PROC_DATA,    sizeof(struct msg_fd),        on_port_want},
-    {MSG_PROBE,     PROC_DATA,    sizeof(struct msg_probe),     on_probe    },
-    {MSG_PORT_INFO, PROC_DATA,    sizeof(struct msg_port_info), on_port_info},
-    {MSG_RELOAD,    PROC_CONTROL, ANY_LEN,                      on_reload   },
-    {MSG_ADMIN,     PROC_CONTROL, ANY_LEN,                      on_admin    },
-    {MSG_CALL,      PROC_CONTROL, ANY_LEN,                      on_admin    },
+    {MSG_READY, ANY_CHILD, 0, on_ready},
+    {MSG_CARD_GONE, PROC_DATA, sizeof(struct msg_fd), on_card_gone},
+    {MSG_PORT_WANT, PROC_DATA, sizeof(struct msg_fd), on_port_want},
+    {MSG_PROBE, PROC_DATA, sizeof(struct msg_probe), on_probe},
+    {MSG_PORT_INFO, PROC_DATA, sizeof(struct msg_port_info), on_port_info},
+    {MSG_RELOAD, PROC_CONTROL, ANY_LEN, on_reload},
+    {MSG_ADMIN, PROC_CONTROL, ANY_LEN, on_admin},
+    {MSG_CALL, PROC_CONTROL, ANY_LEN, on_admin},
 };
 
 static void on_msg(void *ctx, struct child *c, struct msg *m)
@@ -318,8 +322,7 @@ static int open_all(struct parent *p)
     if (!r)
         r = log_relay_new(&p->log, "parent");
     if (!r)
-        r = rundir_listen(p->opt.rundir, rundir_gid(p->cfg.read_group),
-                          rundir_gid(p->cfg.change_group), &p->control_fd);
+        r = rundir_listen(p->opt.rundir, &p->control_fd);
     if (!r)
         r = parent_open_state(p);
     const struct host_out out = {to_data, to_data_gone, p};

@@ -106,12 +106,8 @@ static const struct {
     const char *name;
     json_t *(*call)(struct parent *p, const json_t *params);
 } methods[] = {
-    {"status",     do_status },
-    {"stop",       do_stop   },
-    {"start",      do_start  },
-    {"release",    do_release},
-    {"reload",     do_reload },
-    {"log.rotate", do_rotate },
+    {"status", do_status},   {"stop", do_stop},     {"start", do_start},
+    {"release", do_release}, {"reload", do_reload}, {"log.rotate", do_rotate},
 };
 
 void parent_admin(struct parent *p, struct child *c, const struct msg *m)

@@ -47,6 +47,8 @@ void parent_give_config(struct parent *p, struct child *c);
 /* Pairs, configuration and descriptors, in the order that msg.h tells. */
 void parent_introduce(struct parent *p, struct child *c);
 void parent_give_logs(struct parent *p, int next);
+/* The control socket with the groups that may use it. 0 or -errno of the groups. */
+int parent_give_control(struct parent *p);
 
 /* --- parent_admin.c --- */
 void parent_admin(struct parent *p, struct child *c, const struct msg *m);

@@ -112,30 +112,39 @@ static void give(struct child *c, uint32_t kind, uint32_t arg, uint32_t ifindex,
     child_send(c, MSG_FD, 0, &what, sizeof what, &fd, 1);
 }
 
-void parent_give_logs(struct parent *p, int next)
+static int give_audit(struct parent *p, int next)
 {
     static const char *const suffix[] = {"log", "jsonl"};
-    struct child *c = &p->child[PROC_CONTROL];
-    if (!p->cfg.log_dir[0]) {
-        if (p->opt.foreground)
-            give(c, MSG_FD_LOG, 1, 0, STDERR_FILENO);
-        return;
-    }
     for (unsigned i = 0; i < 2; i++) {
         int fd = rundir_audit(p->cfg.log_dir, suffix[i], next);
-        if (fd < 0) {
-            log_event(MSG_LOG_NOT_OPENED, p->cfg.log_dir, strerror(-fd));
-            continue;
-        }
-        give(c, MSG_FD_LOG, i + 1, 0, fd);
+        if (fd < 0)
+            return fd;
+        give(&p->child[PROC_CONTROL], MSG_FD_LOG, i + 1, 0, fd);
         close(fd);
     }
+    return 0;
+}
+
+void parent_give_logs(struct parent *p, int next)
+{
+    int r = p->cfg.log_dir[0] ? give_audit(p, next) : 0;
+    if (r)
+        log_event(MSG_LOG_NOT_OPENED, p->cfg.log_dir, strerror(-r));
+    if ((r || !p->cfg.log_dir[0]) && p->opt.foreground)
+        give(&p->child[PROC_CONTROL], MSG_FD_LOG, 1, 0, STDERR_FILENO);
+}
+
+int parent_give_control(struct parent *p)
+{
+    uint32_t read_gid = rundir_gid(p->cfg.read_group), change_gid = rundir_gid(p->cfg.change_group);
+    int r = rundir_allow(p->opt.rundir, read_gid, change_gid);
+    give(&p->child[PROC_CONTROL], MSG_FD_CONTROL, read_gid, change_gid, p->control_fd);
+    return r;
 }
 
 static void introduce_control(struct parent *p, struct child *c)
 {
-    give(c, MSG_FD_CONTROL, rundir_gid(p->cfg.read_group), rundir_gid(p->cfg.change_group),
-         p->control_fd);
+    parent_give_control(p);
     parent_give_logs(p, 0);
     log_relay_attach(p->log, c->chan);
 }

@@ -3,23 +3,20 @@
 #include <string.h>
 
 static const struct proc_row rows[PROC_COUNT] = {
-    [PROC_PARENT] = {PROC_PARENT,  "parent",  false, false, true,
-                     "sockets, TAP, devices, log files; never parses network input"                   },
-    [PROC_IKE] = {PROC_IKE,     "ike",     true,  true,  false, "IKE state and peers' certificates"},
-    [PROC_KEYS] = {PROC_KEYS,    "keys",    true,  true,  false, "private keys and pre-shared keys" },
-    [PROC_FETCH] = {PROC_FETCH,   "fetch",   true,  false, false, "CRL, OCSP and enrolment"          },
-    [PROC_DATA] = {PROC_DATA,    "data",    true,  true,  true,
-                     "packets, ESP keys, SA and policy databases, the card"                           },
-    [PROC_CONTROL] = {PROC_CONTROL, "control", true,  true,  true,
-                     "the control socket, reports, the log"                                           },
+    [PROC_PARENT] = {PROC_PARENT, "parent", false, false, true,
+                     "sockets, TAP, devices, log files; never parses network input"},
+    [PROC_IKE] = {PROC_IKE, "ike", true, true, false, "IKE state and peers' certificates"},
+    [PROC_KEYS] = {PROC_KEYS, "keys", true, true, false, "private keys and pre-shared keys"},
+    [PROC_FETCH] = {PROC_FETCH, "fetch", true, false, false, "CRL, OCSP and enrolment"},
+    [PROC_DATA] = {PROC_DATA, "data", true, true, true,
+                   "packets, ESP keys, SA and policy databases, the card"},
+    [PROC_CONTROL] = {PROC_CONTROL, "control", true, true, true,
+                      "the control socket, reports, the log"},
 };
 
 static const enum proc pairs[][2] = {
-    {PROC_DATA, PROC_IKE    },
-    {PROC_DATA, PROC_CONTROL},
-    {PROC_IKE,  PROC_KEYS   },
-    {PROC_IKE,  PROC_CONTROL},
-    {PROC_IKE,  PROC_FETCH  },
+    {PROC_DATA, PROC_IKE},    {PROC_DATA, PROC_CONTROL}, {PROC_IKE, PROC_KEYS},
+    {PROC_IKE, PROC_CONTROL}, {PROC_IKE, PROC_FETCH},
 };
 
 const struct proc_row *proc_row(enum proc p)

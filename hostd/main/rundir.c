@@ -103,7 +103,7 @@ static void allow_group(const char *path, uint32_t gid)
     } e[] = {
         {0x01, 6, UINT32_MAX}, /* owner */
         {0x04, 6, UINT32_MAX}, /* the file's group */
-        {0x08, 6, gid       }, /* this group */
+        {0x08, 6, gid},        /* this group */
         {0x10, 6, UINT32_MAX}, /* mask */
         {0x20, 0, UINT32_MAX}, /* others */
     };
@@ -114,7 +114,25 @@ static void allow_group(const char *path, uint32_t gid)
     }
 }
 
-int rundir_listen(const char *rundir, uint32_t read_gid, uint32_t change_gid, int *fd)
+int rundir_allow(const char *rundir, uint32_t read_gid, uint32_t change_gid)
+{
+    char path[RUNDIR_PATH];
+    uint32_t owner = change_gid != GID_NONE ? change_gid : read_gid;
+    int r = rundir_path(rundir, "control.sock", path);
+    if (r)
+        return r;
+    removexattr(path, "system.posix_acl_access");
+    if (chmod(path, 0660))
+        return -errno;
+    /* EINVAL: a group that this namespace does not map. */
+    if (chown(path, (uid_t)-1, owner != GID_NONE ? owner : 0) && errno != EINVAL)
+        return -errno;
+    if (read_gid != GID_NONE && read_gid != owner)
+        allow_group(path, read_gid);
+    return 0;
+}
+
+int rundir_listen(const char *rundir, int *fd)
 {
     struct sockaddr_un sa = {.sun_family = AF_UNIX};
     int r = rundir_path(rundir, "control.sock", sa.sun_path);
@@ -124,16 +142,9 @@ int rundir_listen(const char *rundir, uint32_t read_gid, uint32_t change_gid, in
     if (s < 0)
         return -errno;
     unlink(sa.sun_path); /* we hold the lock: what is there is dead */
-    mode_t before = umask(0117);
-    r = bind(s, (struct sockaddr *)&sa, sizeof sa) || chmod(sa.sun_path, 0660) ? -errno : 0;
+    mode_t before = umask(0177);
+    r = bind(s, (struct sockaddr *)&sa, sizeof sa) || listen(s, 64) ? -errno : 0;
     umask(before);
-    uint32_t owner = change_gid != GID_NONE ? change_gid : read_gid;
-    if (!r && owner != GID_NONE && chown(sa.sun_path, (uid_t)-1, owner) && errno != EINVAL)
-        r = -errno; /* EINVAL: a group that this namespace does not map */
-    if (!r && read_gid != GID_NONE && read_gid != owner)
-        allow_group(sa.sun_path, read_gid);
-    if (!r && listen(s, 64))
-        r = -errno;
     if (r) {
         close(s);
         return r;
@@ -158,7 +169,9 @@ int rundir_audit(const char *dir, const char *suffix, int next)
 {
     char path[256];
     unsigned i = 1;
-    int r;
+    int r = make_folder(dir, 0750);
+    if (r)
+        return r;
     while (!(r = audit_name(path, sizeof path, dir, suffix, i)) && !access(path, F_OK))
         i++;
     if (!r && i > 1 && !next)

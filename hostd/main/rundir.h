@@ -17,14 +17,17 @@ void rundir_close(const char *rundir, int lock);
 /* "RUNDIR/NAME" into buf (RUNDIR_PATH). 0 or -ENAMETOOLONG. */
 int rundir_path(const char *rundir, const char *name, char *buf);
 
-/* The listening control socket, mode 0660, for two groups (GID_NONE: only root): a socket has one
- * group, so the second comes by an access control list. *fd is non-blocking. 0 or -errno. */
+/* The listening control socket, for its owner only. *fd is non-blocking. 0 or -errno. */
+int rundir_listen(const char *rundir, int *fd);
+/* Lets two groups (GID_NONE: none) connect to it: mode 0660; a socket has one group, so the second
+ * comes by an access control list. What they may do there, control decides. 0 or -errno. */
 #define GID_NONE UINT32_MAX
-int rundir_listen(const char *rundir, uint32_t read_gid, uint32_t change_gid, int *fd);
+int rundir_allow(const char *rundir, uint32_t read_gid, uint32_t change_gid);
 /* The number of a group's name; GID_NONE for "" or a name that does not exist. */
 uint32_t rundir_gid(const char *group);
 
-/* Opens the day's audit file in folder dir, to append: "auditYYYY-MM-DD.log", later ones of the day
+/* Opens the day's audit file in folder dir (made if it is missing), to append:
+ * "auditYYYY-MM-DD.log", later ones of the day
  * "-2.log" and so on; suffix is "log" or "jsonl". next: start the next one. fd or -errno. */
 int rundir_audit(const char *dir, const char *suffix, int next);
 
