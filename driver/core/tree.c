@@ -64,6 +64,10 @@ static const struct word words[] = {
     {"/sa", "lookup", "spi-dst", O(lookup_dst)},
     {"/sa", "natt", "ipv4", O(natt_v4)},
     {"/sa", "natt", "ipv6", O(natt_v6)},
+    {"/sa", "families", "4-4", O(in4_out4)},
+    {"/sa", "families", "4-6", O(in4_out6)},
+    {"/sa", "families", "6-4", O(in6_out4)},
+    {"/sa", "families", "6-6", O(in6_out6)},
     {"/sa", "hdr", "dscp-copy", O(dscp_copy)},
     {"/sa", "hdr", "dscp-set", O(dscp_set)},
     {"/sa", "hdr", "df", O(df)},
@@ -329,6 +333,8 @@ static void read_lists(struct tree *t)
         caps->spi_hi = v[1];
     }
     caps->n_windows = cells(t, sa, "replay-windows", caps->windows, 1, CARD_WINDOWS_MAX);
+    if (sa >= 0 && !fdt_getprop(t->fdt, sa, "families", NULL))
+        caps->in4_out4 = true;
     if (sa >= 0)
         each_child(t, "/sa/suites", read_suite);
     each_child(t, "/ports", read_port);

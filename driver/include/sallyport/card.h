@@ -101,6 +101,8 @@ struct card_caps {
     uint32_t spi_lo, spi_hi;        /* inbound SPIs the card takes */
     uint32_t spi_index_bits;
     bool esn, seq_guard, natt_v4, natt_v6;
+    bool in4_out4, in4_out6, in6_out4,
+        in6_out6; /* tunnel's family pairs; transport: the equal ones */
     bool dscp_copy, dscp_set, df, ecn_6040, flow_label, dec_ttl;
     uint32_t windows[CARD_WINDOWS_MAX];
     unsigned n_windows;
