@@ -100,6 +100,27 @@ static void add_failed(struct place *p, struct item *it, int card, int rc, uint6
     place_reason(p, it, &why, now);
 }
 
+/* False: too many adds lately; *at is when the next burst may start. */
+static bool in_pace(struct place *p, uint64_t now, uint64_t *at)
+{
+    const uint64_t one = PLACE_S / PLACE_ADDS_PER_SECOND, burst = PLACE_S / 2;
+    if (p->paced < now)
+        p->paced = now;
+    *at = p->paced;
+    if (p->paced - now >= burst)
+        return false;
+    p->paced += one;
+    return true;
+}
+
+static void say_pace(struct place *p, struct item *it, uint64_t now)
+{
+    struct sa_reason why;
+    why_set(&why, PLACE_BUSY_CODE, "its turn comes: cards are given at most %d SAs a second",
+            PLACE_ADDS_PER_SECOND);
+    place_reason(p, it, &why, now);
+}
+
 static bool may_try(const struct offer *o, uint64_t now)
 {
     return o->wait == WAIT_NOT || (o->wait != WAIT_CHANGE && now >= o->at);
@@ -110,6 +131,7 @@ static bool try_card(struct place *p, struct item *it, int card, uint64_t now)
 {
     struct card *c = &p->cards[card];
     struct sa_reason why;
+    uint64_t at;
     if (!c->up || !may_try(&it->offer[card], now))
         return false;
     if (place_fit(&c->caps, it->sa, &why) != PLACE_IN_CARD_CODE) {
@@ -125,6 +147,11 @@ static bool try_card(struct place *p, struct item *it, int card, uint64_t now)
         why_full(&why, c, it->dir);
         wait_for(p, it, card, PLACE_RESOURCE, now);
         place_reason(p, it, &why, now);
+        return false;
+    }
+    if (!in_pace(p, now, &at)) {
+        offer_wait(p, it, card, WAIT_TIME, at);
+        say_pace(p, it, now);
         return false;
     }
     offer_wait(p, it, card, WAIT_NOT, PLACE_NEVER_AT);
@@ -371,6 +398,16 @@ void place_failed(struct place *p, struct sa *sa, const char *what, uint64_t now
             what ? what : "no reason given");
     uint64_t at = now + backoff(&it->offer[card].bad, 10 * PLACE_S, 3600 * PLACE_S);
     offer_wait(p, it, card, WAIT_TIME, at);
+    leave_card(p, it, &why, now);
+}
+
+void place_changed(struct place *p, struct sa *sa, uint64_t now)
+{
+    struct item *it = item_of(p, sa);
+    struct sa_reason why;
+    if (!it || it->state == SLOT_NONE || it->pinned)
+        return;
+    why_set(&why, PLACE_CHANGED_CODE, "%s", place_code_text(PLACE_CHANGED_CODE));
     leave_card(p, it, &why, now);
 }
 

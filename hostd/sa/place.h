@@ -28,6 +28,9 @@ struct place_caps {
     uint32_t spi_lo, spi_hi;
 };
 
+/* No more SAs a second than this are given to cards, in bursts of half as many. */
+enum { PLACE_ADDS_PER_SECOND = 8192 };
+
 /* Classes of refusal: the contract's status classes, in words of placement. */
 enum place_class {
     PLACE_OK,
@@ -65,7 +68,8 @@ struct place_result {
     CODE(MISSING, "the card has lost the SA")                                                      \
     CODE(NOT_WORKING, "the card has the SA and does not transform its packets")                    \
     CODE(KNOWN_ANSWER, "the card failed the known-answer test of the suite")                       \
-    CODE(ASKED, "an administrator asked for it")
+    CODE(ASKED, "an administrator asked for it")                                                   \
+    CODE(CHANGED, "its endpoint moved, and the card gets it anew")
 
 enum place_code {
 #define CODE(id, text) PLACE_##id##_CODE,
@@ -126,6 +130,9 @@ void place_audit(struct place *p, int card, const struct place_row *rows, unsign
 void place_room(struct place *p, int card, uint64_t now);
 /* The card has the SA and fails its packets (SA_GONE, handed up raw, ICV in the card only). */
 void place_failed(struct place *p, struct sa *sa, const char *what, uint64_t now);
+/* What the card was told of the SA holds no longer (sad_move): it is freed there and added anew,
+ * through software. */
+void place_changed(struct place *p, struct sa *sa, uint64_t now);
 /* An administrator's wish: move SPI to the card (retry now) or keep it in software. */
 void place_ask(struct place *p, struct sa *sa, enum sa_place where, uint64_t now);
 /* Retries, audits on a timer; returns the next moment wanted. */

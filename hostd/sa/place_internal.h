@@ -91,6 +91,7 @@ struct place {
     struct item *first, *last;
     unsigned busy;  /* items in ADDING, FREEING, UNKNOWN */
     uint64_t clock; /* counts events: what an audit's snapshot may not know yet */
+    uint64_t paced; /* the moment at which the adds given so far would be done at the full rate */
     uint64_t due;   /* no item wants anything before */
 };
 

@@ -56,6 +56,7 @@ const char *place_code_remedy(unsigned code)
                                    "firmware or report it to its maker.",
         [PLACE_KNOWN_ANSWER_CODE] = "Update the card's firmware or replace the card: what it "
                                     "computes with this suite is wrong.",
+        [PLACE_CHANGED_CODE] = "None needed: the card gets the SA with its new endpoint at once.",
         [PLACE_ASKED_CODE] = "Ask for the card in the same way to undo it.",
     };
     return code < PLACE_CODE_COUNT ? remedies[code] : "";
@@ -65,7 +66,7 @@ const char *place_code_remedy(unsigned code)
 static void put_text(char *out, const char *in)
 {
     size_t n = 0;
-    for (; in[n] && n < REASON_TEXT - 1; n++)
+    for (; n < REASON_TEXT - 1 && in[n]; n++)
         out[n] = in[n] >= ' ' && in[n] != 0x7f ? in[n] : '?';
     out[n] = 0;
 }

@@ -104,18 +104,22 @@ static uint32_t bucket_peer(const struct sad *s, uint32_t id, const struct ip_ad
 
 static void link_in(struct sad *s, struct node *n, enum sad_table t, uint32_t bucket)
 {
-    n->bucket[t] = bucket;
-    n->link[t] = s->table[t][bucket];
-    s->table[t][bucket] = n;
+    struct node **head = &s->table[t][bucket];
+    n->link[t] = *head;
+    if (*head)
+        (*head)->back[t] = &n->link[t];
+    n->back[t] = head;
+    *head = n;
 }
 
-static void link_out(struct sad *s, struct node *n, enum sad_table t)
+static void link_out(struct node *n, enum sad_table t)
 {
-    for (struct node **p = &s->table[t][n->bucket[t]]; *p; p = &(*p)->link[t])
-        if (*p == n) {
-            *p = n->link[t];
-            return;
-        }
+    if (!n->back[t])
+        return;
+    *n->back[t] = n->link[t];
+    if (n->link[t])
+        n->link[t]->back[t] = n->back[t];
+    n->back[t] = NULL;
 }
 
 static void insert(struct sad *s, struct node *n)
@@ -135,12 +139,8 @@ static void insert(struct sad *s, struct node *n)
 
 static void extract(struct sad *s, struct node *n)
 {
-    link_out(s, n, TABLE_SPI);
-    link_out(s, n, TABLE_COOKIE);
-    if (n->sa.spec.dir == ESP_OUT) {
-        link_out(s, n, TABLE_POLICY);
-        link_out(s, n, TABLE_PEER);
-    }
+    for (unsigned t = 0; t < TABLES; t++)
+        link_out(n, t);
     if (s->walk_next == n)
         s->walk_next = n->next;
     *(n->prev ? &n->prev->next : &s->first) = n->next;
@@ -504,7 +504,7 @@ void sad_move(struct sad *s, struct sa *sa, const struct ip_addr *src, const str
      * is met there again, and moves again. */
     (void)store_move(sa->record, &sa->spec);
     if (sa->spec.dir == ESP_OUT) {
-        link_out(s, n, TABLE_PEER);
+        link_out(n, TABLE_PEER);
         link_in(s, n, TABLE_PEER, bucket_peer(s, sa->spec.policy_id, dst));
     }
 }

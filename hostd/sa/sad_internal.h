@@ -17,8 +17,7 @@ enum sad_table {
 
 struct node {
     struct sa sa; /* first: a struct sa of this room is the beginning of a node */
-    struct node *link[TABLES];
-    uint32_t bucket[TABLES]; /* where it was put: an endpoint may have moved since */
+    struct node *link[TABLES], **back[TABLES]; /* back: what points here; NULL when in no chain */
     struct node *prev, *next;
 };
 

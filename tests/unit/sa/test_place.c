@@ -619,6 +619,46 @@ static void a_failing_slot_is_left_first_and_tried_later(void **state)
     }
 }
 
+static void a_moved_endpoint_is_given_anew(void **state)
+{
+    struct mock *m = mock_of(state);
+    mock_up(m, 0, 4, 4);
+    struct sa *held = mock_sa(m, ESP_IN, 1000);
+    mock_settle(m);
+    uint32_t handle = held->handle;
+    struct sa *adding = mock_sa(m, ESP_IN, 1001);
+    place_changed(m->p, held, m->now);
+    place_changed(m->p, adding, m->now);
+    assert_int_equal(held->place, PLACE_SOFTWARE);
+    assert_int_equal(held->reason.code, PLACE_CHANGED_CODE);
+    mock_settle(m);
+    assert_true(held->place == PLACE_CARD && adding->place == PLACE_CARD);
+    assert_int_not_equal(held->handle, handle);
+    assert_int_equal(m->adds, 4);
+    assert_int_equal(m->frees, 2);
+    mock_compare(m);
+}
+
+static void adds_are_paced(void **state)
+{
+    struct mock *m = mock_of(state);
+    struct sa *sa = mock_sa(m, ESP_OUT, 1000);
+    mock_up(m, 0, 4, 4);
+    mock_settle(m);
+    for (unsigned i = 1; i < PLACE_ADDS_PER_SECOND; i++) {
+        place_changed(m->p, sa, m->now); /* at one moment */
+        mock_settle(m);
+        if (sa->place == PLACE_SOFTWARE)
+            break;
+    }
+    assert_int_equal(sa->reason.code, PLACE_BUSY_CODE);
+    assert_in_range(m->adds, PLACE_ADDS_PER_SECOND / 2, PLACE_ADDS_PER_SECOND / 2 + 2);
+    assert_true(place_tick(m->p, m->now) > m->now);
+    tick_to(m, m->now + SEC / 2 + MS);
+    mock_settle(m);
+    assert_int_equal(sa->place, PLACE_CARD);
+}
+
 static void a_suite_taken_out_of_service(void **state)
 {
     struct mock *m = mock_of(state);
@@ -741,6 +781,8 @@ int main(void)
         T(a_rekey_inherits_the_claim),
         T(an_administrators_wish),
         T(a_failing_slot_is_left_first_and_tried_later),
+        T(a_moved_endpoint_is_given_anew),
+        T(adds_are_paced),
         T(a_suite_taken_out_of_service),
         T(the_audit_repairs),
         T(what_changed_since_is_not_judged),

@@ -113,7 +113,10 @@ static void wish_or_fail(struct world *w)
     struct sa *sa = w->sa[rng_below(ALIVE)];
     if (!sa)
         return;
-    if (rng_below(2))
+    unsigned what = (unsigned)rng_below(5);
+    if (what == 0)
+        place_changed(w->m->p, sa, w->m->now);
+    else if (what < 3)
         place_ask(w->m->p, sa, rng_below(3) ? PLACE_CARD : PLACE_SOFTWARE, w->m->now);
     else
         place_failed(w->m->p, sa, "raw", w->m->now);
@@ -123,7 +126,7 @@ static void pass_time(struct world *w)
 {
     w->m->now += rng_below(UINT64_C(1) << rng_below(36));
     w->m->refuse_ask = rng_below(30) ? 0 : -EAGAIN;
-    place_tick(w->m->p, w->m->now);
+    assert_true(place_tick(w->m->p, w->m->now) > w->m->now); /* never a busy loop */
     w->m->refuse_ask = 0;
 }
 
