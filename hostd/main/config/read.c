@@ -244,16 +244,24 @@ static void check_doubled_name(struct loader *l, struct rec *r)
               first->node->src->name, line);
 }
 
+static void not_a_record(struct loader *l, const struct schema_object *o, const struct yn *n)
+{
+    bool empty = n->kind == YN_SCALAR && n->empty;
+
+    if (n->bad)
+        return;
+    report_add(&l->report, n->src, n->off, "%s: %s", o->name,
+               empty ? "there is no value" : "a record should stand here");
+    report_remedy(&l->report, "write %s", o->example);
+}
+
 static void read_record(struct loader *l, enum schema_object_id id, const struct yn *n)
 {
     const struct schema_object *o = schema_object(id);
     struct rec *r;
 
     if (n->kind != YN_MAP) {
-        node_error(l, n,
-                   n->kind == YN_SCALAR && n->empty ? "there is no value"
-                                                    : "a record should stand here",
-                   o->name, o->example);
+        not_a_record(l, o, n);
         return;
     }
     if (l->count[id] == o->max) {

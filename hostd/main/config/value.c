@@ -243,9 +243,9 @@ static bool read_limited(struct value *v, uint64_t *n)
     uint64_t lo, hi;
 
     limits_of(v->key->allowed, &lo, &hi);
-    if (!read_number(v->text, UINT64_MAX, n))
+    if (!*v->text || v->text[strspn(v->text, "0123456789")])
         return wrong(v, SHOWN " is not a number", v->text);
-    if (*n < lo || *n > hi)
+    if (!read_number(v->text, UINT64_MAX, n) || *n < lo || *n > hi)
         return wrong(v, "%.30s is outside %llu to %llu", v->text, (unsigned long long)lo,
                      (unsigned long long)hi);
     return true;
@@ -314,18 +314,9 @@ static const struct {
     const char *name;
     uint8_t number;
 } protocols[] = {
-    {"any",       IPP_ANY   },
-    {"icmp",      IPP_ICMP  },
-    {"igmp",      IPP_IGMP  },
-    {"ipip",      IPP_IPIP  },
-    {"tcp",       IPP_TCP   },
-    {"udp",       IPP_UDP   },
-    {"dccp",      33        },
-    {"gre",       47        },
-    {"icmpv6",    IPP_ICMPV6},
-    {"ospf",      89        },
-    {"sctp",      132       },
-    {"udplite",   136       },
+    {"any", IPP_ANY},          {"icmp", IPP_ICMP}, {"igmp", IPP_IGMP}, {"ipip", IPP_IPIP},
+    {"tcp", IPP_TCP},          {"udp", IPP_UDP},   {"dccp", 33},       {"gre", 47},
+    {"icmpv6", IPP_ICMPV6},    {"ospf", 89},       {"sctp", 132},      {"udplite", 136},
     {"ipv6-icmp", IPP_ICMPV6},
 };
 

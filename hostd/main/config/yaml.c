@@ -221,11 +221,21 @@ static bool on_alias(struct builder *b, struct fy_event *e)
     return place_node(b, n);
 }
 
+/* The token of a quoted text begins behind the quote. */
+static size_t scalar_off(const struct builder *b, struct fy_token *t)
+{
+    enum fy_scalar_style style = fy_token_scalar_style(t);
+
+    if (style == FYSS_SINGLE_QUOTED)
+        return sign_off(b, t, '\'');
+    return style == FYSS_DOUBLE_QUOTED ? sign_off(b, t, '"') : token_off(b, t);
+}
+
 static bool on_scalar(struct builder *b, struct fy_event *e)
 {
     size_t len = 0;
     const char *text = fy_token_get_text(e->scalar.value, &len);
-    struct yn *n = new_node(b, YN_SCALAR, token_off(b, e->scalar.value));
+    struct yn *n = new_node(b, YN_SCALAR, scalar_off(b, e->scalar.value));
 
     if (!n)
         return false;
