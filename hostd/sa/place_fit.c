@@ -51,8 +51,7 @@ static const char *mode_word(enum esp_mode m)
     return m == ESP_TUNNEL ? "tunnel" : "transport";
 }
 
-/* --- the suites: the row that comes furthest tells what is missing
- * ----------------------------------- */
+/* --- the suites: the row that comes furthest tells what is missing --- */
 
 enum step { STEP_LEN, STEP_DIR, STEP_MODE, STEP_KNOWN, STEP_ALL };
 
@@ -140,8 +139,7 @@ static unsigned fit_suite(const struct place_caps *c, const struct sa_spec *s,
     return best ? lacks_step(c, best, far, s, why) : lacks_suite(c, s, why);
 }
 
-/* --- the rest, each a row of the table
- * ------------------------------------------------------------------ */
+/* --- the rest, each a row of the table --- */
 
 static unsigned fit_slots(const struct place_caps *c, const struct sa_spec *s,
                           struct sa_reason *why)

@@ -121,6 +121,8 @@ void slot_gone(struct place *p, struct item *it, uint64_t now);
 void place_to_card(struct place *p, struct item *it, uint32_t handle, uint64_t now);
 void place_to_software(struct place *p, struct item *it, const struct sa_reason *why, uint64_t now);
 void place_reason(struct place *p, struct item *it, const struct sa_reason *why, uint64_t now);
+void wait_for(struct place *p, struct item *it, int card, enum place_class cls, uint64_t now);
+bool card_fits(int card);
 uint64_t backoff(uint8_t *tries, uint64_t first, uint64_t last);
 
 /* audit.c */

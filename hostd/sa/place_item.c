@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- the tables
- * ---------------------------------------------------------------------------------------- */
+/* --- the tables --- */
 
 static uint32_t bucket(uint64_t v)
 {
@@ -114,9 +113,7 @@ struct item *item_slot(struct place *p, int card, uint64_t cookie, uint32_t hand
     return NULL;
 }
 
-/* --- slots
- * ------------------------------------------------------------------------------------------------
- */
+/* --- slots --- */
 
 static bool under_way(enum slot_state s)
 {
@@ -155,8 +152,7 @@ unsigned card_room(const struct card *c, enum esp_dir dir)
     return max > used ? max - used : 0;
 }
 
-/* --- waiting
- * -------------------------------------------------------------------------------------------- */
+/* --- waiting --- */
 
 void place_due(struct place *p, uint64_t at)
 {

@@ -19,8 +19,7 @@ const char *sa_drop_text(enum sa_drop d)
     return (unsigned)d < SA_DROP_COUNT ? texts[d] : "unknown";
 }
 
-/* --- what a spec must be
- * -------------------------------------------------------------------------- */
+/* --- what a spec must be --- */
 
 static bool window_fits(uint32_t bits)
 {
@@ -62,8 +61,7 @@ uint64_t sa_number_limit(const struct sa_spec *spec)
     return spec->esn ? UINT64_MAX : UINT32_MAX;
 }
 
-/* --- the hash tables
- * ------------------------------------------------------------------------------ */
+/* --- the hash tables --- */
 
 static uint64_t mix(uint64_t h, uint64_t v)
 {
@@ -148,8 +146,7 @@ static void extract(struct sad *s, struct node *n)
     s->count--;
 }
 
-/* --- making and ending the database
- * --------------------------------------------------------------- */
+/* --- making and ending the database --- */
 
 static int tables_new(struct sad *s)
 {
@@ -283,8 +280,7 @@ void sad_flush(struct sad *s)
         sad_delete(s, &s->first->sa);
 }
 
-/* --- taking over an earlier process's SAs
- * ----------------------------------------------------------- */
+/* --- taking over an earlier process's SAs --- */
 
 static int adopt_one(struct sad *s, unsigned i, uint64_t now)
 {
@@ -391,8 +387,7 @@ void sad_free(struct sad *s)
     free(s);
 }
 
-/* --- finding
- * ------------------------------------------------------------------------------------------ */
+/* --- finding --- */
 
 unsigned sad_count(const struct sad *s)
 {
@@ -446,8 +441,7 @@ struct sa *sad_outbound(struct sad *s, uint32_t policy_id, const struct ip_addr 
     return NULL;
 }
 
-/* --- per packet
- * ------------------------------------------------------------------------------------------ */
+/* --- per packet --- */
 
 /* The block is in the store, beside its complement, before a number of it is used. */
 static void reserve(struct sa_record *r, uint64_t limit)

@@ -29,8 +29,7 @@ void spd_free(struct spd *s)
     free(s);
 }
 
-/* --- what a policy is: the octets that decide whether two are the same ---------------------------
- */
+/* --- what a policy is: the octets that decide whether two are the same --- */
 
 enum { CANON_MAX = 1024 };
 
@@ -118,8 +117,7 @@ static bool id_taken(const struct spd_policy *list, unsigned n, uint32_t id)
     return id == 0;
 }
 
-/* --- loading
- * ---------------------------------------------------------------------------------------- */
+/* --- loading --- */
 
 /* The policy in force that equals p and that no other of the new list has taken yet; the same place
  * in the order is looked at first, since most reloads change little. */
@@ -197,8 +195,7 @@ int spd_load(struct spd *s, const struct spd_policy *list, unsigned n, uint32_t 
     return 0;
 }
 
-/* --- looking up
- * ------------------------------------------------------------------------------------- */
+/* --- looking up --- */
 
 unsigned spd_count(const struct spd *s)
 {

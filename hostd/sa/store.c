@@ -24,8 +24,7 @@ static bool checks(const void *data, size_t len, const uint8_t *sum)
     return checksum(data, len, is) == 0 && CRYPTO_memcmp(is, sum, STORE_SUM) == 0;
 }
 
-/* --- the whole store
- * ---------------------------------------------------------------------------------- */
+/* --- the whole store --- */
 
 static bool header_fits(const struct store_header *h, unsigned room)
 {
@@ -133,8 +132,7 @@ uint64_t store_next_cookie(struct sa_store *s)
     return c;
 }
 
-/* --- one record, written
- * ---------------------------------------------------------------------------- */
+/* --- one record, written --- */
 
 static void put_life(uint64_t *out, const struct sa_lifetime *l)
 {
@@ -215,8 +213,7 @@ int store_publish(struct sa_store *s, unsigned i, const struct sa *sa, const str
     return rc;
 }
 
-/* --- one record, read as hostile input
- * --------------------------------------------------------------- */
+/* --- one record, read as hostile input --- */
 
 static void get_fixed(const struct store_fixed *f, struct sa_spec *s)
 {

@@ -69,8 +69,7 @@ static void without_a_card_it_says_so(void **state)
     mock_compare(m);
 }
 
-/* --- what a card lacks
- * ------------------------------------------------------------------------------------ */
+/* --- what a card lacks --- */
 
 static void lack_esn(struct place_caps *c, struct sa_spec *s)
 {
@@ -220,8 +219,7 @@ static void every_status_has_its_words(void **state)
     assert_true(n > 20);
 }
 
-/* --- classes of refusal
- * ----------------------------------------------------------------------------------- */
+/* --- classes of refusal --- */
 
 static void resource_waits_for_room(void **state)
 {
@@ -384,8 +382,7 @@ static void a_full_admin_queue_is_met_again(void **state)
     assert_int_equal(mock_used(&m->card[0]), 0);
 }
 
-/* --- no answer
- * -------------------------------------------------------------------------------------------- */
+/* --- no answer --- */
 
 static void unknown_reads_the_table_first(void **state)
 {
@@ -455,8 +452,7 @@ static void a_failed_read_is_repeated(void **state)
     assert_int_equal(sa->place, PLACE_CARD);
 }
 
-/* --- deletion and late answers
- * ------------------------------------------------------------------------------ */
+/* --- deletion and late answers --- */
 
 static void deleted_while_its_add_is_under_way(void **state)
 {
@@ -530,8 +526,7 @@ static void a_card_goes_down_at_any_moment(void **state)
     mock_compare(m);
 }
 
-/* --- claims, wishes, failures
- * --------------------------------------------------------------------------------- */
+/* --- claims, wishes, failures --- */
 
 static void a_rekey_inherits_the_claim(void **state)
 {
@@ -678,9 +673,7 @@ static void a_suite_taken_out_of_service(void **state)
     mock_compare(m);
 }
 
-/* --- the audit
- * --------------------------------------------------------------------------------------------------
- */
+/* --- the audit --- */
 
 static void the_audit_repairs(void **state)
 {
@@ -725,9 +718,7 @@ static void what_changed_since_is_not_judged(void **state)
     mock_compare(m);
 }
 
-/* --- two cards
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- two cards --- */
 
 static void a_second_card_takes_what_the_first_refuses(void **state)
 {

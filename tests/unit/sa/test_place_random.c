@@ -142,8 +142,7 @@ static void (*const events[])(struct world *) = {
     pass_time,      pass_time,      wish_or_fail,   say_room,
 };
 
-/* --- invariants
- * -------------------------------------------------------------------------------------------- */
+/* --- invariants --- */
 
 static unsigned slots_of(struct mock *m, uint64_t cookie)
 {

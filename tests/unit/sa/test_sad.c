@@ -183,8 +183,7 @@ static void drops_have_their_words(void **state)
     assert_int_equal(sa->drops[SA_DROP_LATE], 1);
 }
 
-/* --- lifetimes
- * ---------------------------------------------------------------------------------------- */
+/* --- lifetimes --- */
 
 static void lifetimes(void **state)
 {
@@ -243,9 +242,7 @@ static void numbers_are_a_lifetime(void **state)
     assert_int_equal(sad_life(sa, 0), LIFE_OK);
 }
 
-/* --- SPIs
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- SPIs --- */
 
 static void spis_are_new_and_in_range(void **state)
 {

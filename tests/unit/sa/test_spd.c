@@ -144,8 +144,7 @@ static void equal_policies_get_two_ids(void **state)
     spd_free(s);
 }
 
-/* --- random policies against a reference written from RFC 4301's words
- * -------------------------------- */
+/* --- random policies against a reference written from RFC 4301's words --- */
 
 static uint32_t v4(const struct ip_addr *a)
 {

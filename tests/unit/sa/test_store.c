@@ -139,8 +139,7 @@ static void a_full_store_refuses(void **state)
     free(mem);
 }
 
-/* --- no number twice, over deaths at random moments
- * ------------------------------------------------------ */
+/* --- no number twice, over deaths at random moments --- */
 
 /* The process dies after any of the stores of one advance: what the memory then holds. */
 static void cut_short(struct sa *sa, uint64_t limit)
@@ -233,9 +232,7 @@ static void a_window_cut_short_admits_nothing_twice(void **state)
     free(mem);
 }
 
-/* --- damage
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- damage --- */
 
 static void fill(struct sad *s)
 {

@@ -151,8 +151,7 @@ static void esn_wraps_in_order(void **state)
     }
 }
 
-/* --- the naive reference: a list of all numbers accepted near the top
- * ----------------------------- */
+/* --- the naive reference: a list of all numbers accepted near the top --- */
 
 enum { REF_MAX = 16384 };
 struct reference {
