@@ -107,7 +107,9 @@ def check_reports(scene, ab, ba, place):
         mine, other = row["packets"][here], row["packets"]["software" if here == "card" else "card"]
         expect(mine > 400, f"{row['dir']} in {here}: {mine} packets there, {other} elsewhere")
         expect(other == 0 or here == "card" and other < mine // 50, f"{row['dir']} in {here}: {other} packets elsewhere of {mine}")
-        expect(not row["drops"], f"{row['dir']}: drops {row['drops']}")
+        # In transport mode TCP learns the size by "too big" of ours; a tunnel's routes know it from the start.
+        learned = row["drops"].pop("larger than the path", 0) if row["mode"] == "transport" else 0
+        expect(learned < 60 and not row["drops"], f"{row['dir']}: larger than the path {learned}, other drops {row['drops']}")
 
 
 def check_wire(scene):
@@ -129,7 +131,7 @@ def run(cases, world, args):
         sets = [("card", pairs(2)), ("software", pairs()[::2]), ("mixed", pairs(2)[1::2])]
     else:
         sets = [("card", all_cells(2)), ("software", all_cells()), ("mixed", pairs(2))]
-    for kind, cells in sets:
+    for kind, cells in [x for x in sets if args.kind in (None, x[0])]:
         scene = cases.run(f"{kind}: start", started, world, kind, cells, args.seed)
         if not scene:
             continue
