@@ -140,6 +140,20 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx)
     }
 }
 
+/* Standard input and output mean nothing to a child. The keys of a terminal are for the parent. */
+static void detach_child(const struct child *c)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null >= 0) {
+        dup2(null, STDIN_FILENO);
+        dup2(null, STDOUT_FILENO);
+        if (c->env->quiet)
+            dup2(null, STDERR_FILENO);
+    }
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+}
+
 static void exec_child(const struct child *c, int chan)
 {
     char title[16], rundir[256], user[64];
@@ -151,6 +165,7 @@ static void exec_child(const struct child *c, int chan)
     user[sizeof user - 1] = 0;
     char arg0[] = "sallyportd", p[] = "-p", r[] = "-r", u[] = "-u";
     char *argv[] = {arg0, p, title, r, rundir, u, user, NULL};
+    detach_child(c);
     if (chan == ROLE_CHANNEL)
         fcntl(chan, F_SETFD, 0);
     else if (dup2(chan, ROLE_CHANNEL) < 0)

@@ -17,6 +17,7 @@ typedef void (*child_on_msg)(void *ctx, struct child *c, struct msg *m);
 struct child_env {
     struct event_base *base;
     const char *rundir, *user;
+    bool quiet; /* the children's standard error goes nowhere */
     child_on_msg on_msg;
     void *ctx;
 };

@@ -169,7 +169,7 @@ static void list_route(void *ctx, const struct nl_route *r)
         l->r = more;
         l->room = room;
     }
-    l->r[l->n++] = (struct plan_route){{r->dst, r->bits}, r->via, r->src, (uint16_t)r->mtu};
+    l->r[l->n++] = (struct plan_route){{r->dst, r->bits}, r->via, r->src, (uint16_t)r->mtu, 0};
 }
 
 static struct nl_route to_nl(const struct host_if *i, const struct plan_route *r)

@@ -159,12 +159,8 @@ struct maker {
     unsigned n_addrs, port_mtu;
 };
 
-/* The first route of a destination stands. */
 static int add_route(struct plan *p, const struct plan_route *r)
 {
-    for (unsigned k = 0; k < p->n; k++)
-        if (plan_same_dst(&p->routes[k], r))
-            return 0;
     if (p->n == p->room) {
         unsigned room = p->room ? p->room * 2 : 16;
         struct plan_route *more = realloc(p->routes, room * sizeof *more);
@@ -173,7 +169,9 @@ static int add_route(struct plan *p, const struct plan_route *r)
         p->routes = more;
         p->room = room;
     }
-    p->routes[p->n++] = *r;
+    p->routes[p->n] = *r;
+    p->routes[p->n].order = p->n;
+    p->n++;
     return 0;
 }
 
@@ -235,7 +233,7 @@ static int add_policy(struct maker *m, const struct spd_policy *p, uint8_t famil
         if (on_link(&dst[k], m->own, m->addrs, m->n_addrs) == LINK_SAME)
             continue; /* the kernel's own route of the link stands; senders learn the size */
         struct plan_route r = {dst[k], next_hop(m, &dst[k], &p->tunnel_remote),
-                               source(m, p, family), (uint16_t)mtu};
+                               source(m, p, family), (uint16_t)mtu, 0};
         int e = add_route(m->out, &r);
         if (e)
             return e;
@@ -250,11 +248,30 @@ static int add_gateway(struct maker *m, uint8_t family)
     return g->family ? add_route(m->out, &r) : 0;
 }
 
-static int route_order(const void *a, const void *b)
+static int dst_order(const void *a, const void *b)
 {
     const struct plan_route *x = a, *y = b;
     int c = ip_cmp(&x->dst.addr, &y->dst.addr);
     return c ? c : (int)x->dst.bits - (int)y->dst.bits;
+}
+
+static int route_order(const void *a, const void *b)
+{
+    const struct plan_route *x = a, *y = b;
+    int c = dst_order(a, b);
+    return c ? c : x->order < y->order ? -1 : x->order > y->order;
+}
+
+/* The first route of a destination stands. */
+static void one_for_each(struct plan *p)
+{
+    unsigned kept = 0;
+    if (p->n)
+        qsort(p->routes, p->n, sizeof *p->routes, route_order);
+    for (unsigned k = 0; k < p->n; k++)
+        if (!kept || !plan_same_dst(&p->routes[kept - 1], &p->routes[k]))
+            p->routes[kept++] = p->routes[k];
+    p->n = kept;
 }
 
 int plan_make(struct plan *out, const struct cfg *cfg, const struct cfg_interface *i, uint32_t own,
@@ -278,8 +295,8 @@ int plan_make(struct plan *out, const struct cfg *cfg, const struct cfg_interfac
         r = add_gateway(&m, 6);
     if (r)
         plan_free(out);
-    else if (out->n)
-        qsort(out->routes, out->n, sizeof *out->routes, route_order);
+    else
+        one_for_each(out);
     return r;
 }
 
@@ -305,22 +322,24 @@ bool plan_same(const struct plan_route *a, const struct plan_route *b)
            a->mtu == b->mtu;
 }
 
-void plan_diff(const struct plan_route *have, unsigned n_have, const struct plan *want,
+static const struct plan_route *find(const struct plan_route *in, unsigned n,
+                                     const struct plan_route *r)
+{
+    return n ? bsearch(r, in, n, sizeof *in, dst_order) : NULL;
+}
+
+void plan_diff(struct plan_route *have, unsigned n_have, const struct plan *want,
                void (*put)(void *ctx, const struct plan_route *r),
                void (*drop)(void *ctx, const struct plan_route *r), void *ctx)
 {
+    if (n_have)
+        qsort(have, n_have, sizeof *have, dst_order);
     for (unsigned w = 0; w < want->n; w++) {
-        unsigned h = 0;
-        while (h < n_have && !plan_same(&have[h], &want->routes[w]))
-            h++;
-        if (h == n_have)
+        const struct plan_route *is = find(have, n_have, &want->routes[w]);
+        if (!is || !plan_same(is, &want->routes[w]))
             put(ctx, &want->routes[w]);
     }
-    for (unsigned h = 0; h < n_have; h++) {
-        unsigned w = 0;
-        while (w < want->n && !plan_same_dst(&have[h], &want->routes[w]))
-            w++;
-        if (w == want->n)
+    for (unsigned h = 0; h < n_have; h++)
+        if (!find(want->routes, want->n, &have[h]))
             drop(ctx, &have[h]);
-    }
 }

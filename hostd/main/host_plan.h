@@ -27,6 +27,7 @@ struct plan_route {
     struct ip_addr via; /* family 0: on the link of the interface */
     struct ip_addr src; /* family 0: the kernel chooses */
     uint16_t mtu;       /* 0: the interface's */
+    unsigned order;     /* of the policy that wants it */
 };
 
 struct plan {
@@ -61,8 +62,9 @@ bool plan_same(const struct plan_route *a, const struct plan_route *b);
 
 /* What has to be done to get from have to want: put is called for every wanted route that is not
  * there as it should be (it replaces), then drop for those whose destination is not wanted. In
- * this order no packet finds a gap through which it would leave by another interface. */
-void plan_diff(const struct plan_route *have, unsigned n_have, const struct plan *want,
+ * this order no packet finds a gap through which it would leave by another interface. have is
+ * sorted on the way. */
+void plan_diff(struct plan_route *have, unsigned n_have, const struct plan *want,
                void (*put)(void *ctx, const struct plan_route *r),
                void (*drop)(void *ctx, const struct plan_route *r), void *ctx);
 

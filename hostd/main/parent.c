@@ -8,13 +8,17 @@
 #include "hostd/main/version.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { END_SECONDS = 3 }; /* children that do not end by then are killed */
+enum {
+    END_SECONDS = 3, /* children that do not end by then are killed */
+    START_DEATHS = 5 /* in a row, of one child, before all have served once: the start failed */
+};
 
 static struct timeval interval(uint64_t ns)
 {
@@ -81,6 +85,12 @@ static void child_died(struct parent *p, struct child *c, int status)
     log_event(MSG_CHILD_DIED, proc_name(c->id), proc_name(c->id), why);
     c->deaths = proc_deaths(c->deaths, ran);
     c->restarts++;
+    if (!p->ready && c->deaths >= START_DEATHS) {
+        p->exit_status = 1;
+        fprintf(stderr, "sallyportd: process %s cannot start (%s)\n", proc_name(c->id), why);
+        parent_end(p, false, "a process cannot start");
+        return;
+    }
     struct timeval tv = interval(proc_delay(c->deaths));
     if (tv.tv_sec || tv.tv_usec)
         event_add(c->restart, &tv);
@@ -146,6 +156,14 @@ static void check_limit(const struct parent *p)
         log_event(MSG_LIMIT_NEEDS_RESTART, p->opt.config, p->state_sas, p->cfg.limit_sas);
 }
 
+/* A record of the log is one line: the first error's. */
+static void log_refused(const struct parent *p, const char *errors)
+{
+    char first[256];
+    snprintf(first, sizeof first, "%.*s", (int)strcspn(errors, "\n"), errors);
+    log_event(MSG_CONFIG_REFUSED, p->opt.config, first);
+}
+
 int parent_reload(struct parent *p, char **errors)
 {
     struct cfg fresh;
@@ -158,7 +176,7 @@ int parent_reload(struct parent *p, char **errors)
     int n = cfg_load(p->opt.config, &fresh, f);
     fclose(f);
     if (n) {
-        log_event(MSG_CONFIG_REFUSED, p->opt.config, *errors ? *errors : "no memory");
+        log_refused(p, *errors ? *errors : "no memory");
         notify_state("READY=1");
         return n;
     }
@@ -198,6 +216,21 @@ static void on_signal(evutil_socket_t sig, short what, void *ctx)
 
 /* --- messages from children: each kind from one sender only, with one length --- */
 
+/* From here on a daemon in the background holds nothing of the terminal it was started from. */
+static void tell_started(struct parent *p)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (write(p->started_fd, "", 1) != 1) {
+        /* Who started us is gone: nobody to tell. */
+    }
+    close(p->started_fd);
+    p->started_fd = -1;
+    for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
+        dup2(null, fd);
+    if (null > STDERR_FILENO)
+        close(null);
+}
+
 static void on_ready(struct parent *p, struct child *c, struct msg *m)
 {
     c->ready = true;
@@ -209,13 +242,8 @@ static void on_ready(struct parent *p, struct child *c, struct msg *m)
     p->ready = true;
     log_event(MSG_STARTED, "sallyportd", "sallyportd", SALLYPORT_VERSION);
     notify_state("READY=1");
-    if (p->started_fd >= 0) {
-        if (write(p->started_fd, "", 1) != 1) {
-            /* Who started us is gone: nobody to tell. */
-        }
-        close(p->started_fd);
-        p->started_fd = -1;
-    }
+    if (p->started_fd >= 0)
+        tell_started(p);
 }
 
 static bool fd_record(const struct msg *m, struct msg_fd *out)
@@ -345,7 +373,7 @@ static int prepare_loop(struct parent *p)
         if (!p->signal[i] || event_add(p->signal[i], NULL))
             return -ENOMEM;
     }
-    p->env = (struct child_env){p->base, p->opt.rundir, p->opt.user, on_msg, p};
+    p->env = (struct child_env){p->base, p->opt.rundir, p->opt.user, !p->opt.foreground, on_msg, p};
     for (unsigned i = 0; i < PROC_COUNT; i++) {
         p->child[i].id = i;
         p->child[i].env = &p->env;

@@ -14,9 +14,27 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { EXIT_USAGE = 2 };
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define LEAKS_ARE_SOUGHT 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define LEAKS_ARE_SOUGHT 1
+#endif
+
+#ifdef LEAKS_ARE_SOUGHT
+/* A process that may not be traced cannot search itself for leaks at its end. */
+int __lsan_is_turned_off(void);
+int __lsan_is_turned_off(void)
+{
+    return prctl(PR_GET_DUMPABLE) == 0;
+}
+#endif
 
 struct options {
     struct parent_options parent;
@@ -119,12 +137,29 @@ static int run_role(const struct options *o)
     return EXIT_USAGE;
 }
 
+/* A daemon in the background leaves the folder it was started in, and may be told to reload. */
+static int absolute(const char **path)
+{
+    char *whole = realpath(*path, NULL);
+    if (!whole)
+        return -errno;
+    *path = whole; /* for as long as the daemon runs */
+    return 0;
+}
+
 /* In the background the one who called waits until everything serves: exit 0, or 1 with the errors
  * on standard error. Returns the descriptor to report on, in the daemon only. */
-static int go_background(void)
+static int go_background(struct parent_options *o)
 {
     int fds[2];
     char c;
+    if (mkdir(o->rundir, 0755) && errno != EEXIST)
+        return -errno;
+    int r = absolute(&o->config);
+    if (!r)
+        r = absolute(&o->rundir);
+    if (r)
+        return r;
     if (pipe2(fds, O_CLOEXEC))
         return -errno;
     pid_t pid = fork();
@@ -136,6 +171,9 @@ static int go_background(void)
     }
     close(fds[0]);
     setsid();
+    if (chdir("/")) {
+        /* Then it stays where it is. */
+    }
     return fds[1];
 }
 
@@ -159,8 +197,8 @@ int main(int argc, char **argv)
               stderr);
         return 1;
     }
-    int started = o.parent.foreground ? -1 : go_background();
-    if (started < -1) {
+    int started = o.parent.foreground ? -1 : go_background(&o.parent);
+    if (started < 0 && !o.parent.foreground) {
         fprintf(stderr, "sallyportd: %s\n", strerror(-started));
         return 1;
     }
