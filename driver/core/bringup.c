@@ -7,6 +7,7 @@
 
 #include "driver/core/card_internal.h"
 
+#define RETRY_MS   50u
 #define TREE_WORDS 256u /* register reads in one poll */
 
 enum result { WAIT, NEXT, STOP }; /* STOP: failed or gone; nothing more to do in this poll */
@@ -211,7 +212,8 @@ static enum result poll_running(struct card *c)
     if (!card_rd(c, CIF_REG_EPOCH, &epoch))
         return STOP;
     if (epoch == c->epoch)
-        return NEXT;
+        return card_rd(c, CIF_REG_HB_FW, &c->hb_fw) && card_rd(c, CIF_REG_HB_DP, &c->hb_dp) ? NEXT
+                                                                                            : STOP;
     bringup_fail(c, "the epoch changed during bring-up");
     return STOP;
 }
@@ -286,6 +288,15 @@ static enum result poll_kat(struct card *c)
     return done ? NEXT : WAIT;
 }
 
+/* Both hearts beat, or the card is not trusted with traffic. */
+static enum result poll_heartbeats(struct card *c)
+{
+    uint32_t fw, dp;
+    if (!card_rd(c, CIF_REG_HB_FW, &fw) || !card_rd(c, CIF_REG_HB_DP, &dp))
+        return STOP;
+    return fw != c->hb_fw && dp != c->hb_dp ? NEXT : WAIT;
+}
+
 static int send_port(struct card *c, unsigned i)
 {
     return command_port_set(c, &c->cfg.port[i], step_reply, c);
@@ -310,6 +321,7 @@ static const struct step_row steps[] = {
     [STEP_EVENTS] = {"events", "events to be switched on", 2000, NULL, poll_events},
     [STEP_QUEUES] = {"queues", "the packet queues to be made", 2000, NULL, poll_queues},
     [STEP_KAT] = {"known-answers", "known-answer packets of each suite", 5000, NULL, poll_kat},
+    [STEP_HEARTBEATS] = {"heartbeats", "both heartbeats to count", 200, NULL, poll_heartbeats},
     [STEP_PORTS] = {"ports", "the ports to be set", 2000, NULL, poll_ports},
 };
 
@@ -328,21 +340,34 @@ static void enter(struct card *c, enum step s)
 
 void bringup_start(struct card *c, enum cif_reset code)
 {
-    bringup_retry(c, code, 0);
-}
-
-void bringup_retry(struct card *c, enum cif_reset code, unsigned delay_ms)
-{
     c->reset_code = code;
-    c->retry_at = c->now + delay_ms * MS;
+    c->retry_at = c->now;
     c->rec = REC_NONE;
     enter(c, STEP_RESET);
 }
 
-/* The bring-up has failed. Again after a while, a few times. */
+/* As bringup_start, later the more often it failed: but a card that comes back is soon found. */
+void bringup_retry(struct card *c, enum cif_reset code)
+{
+    bringup_start(c, code);
+    if (c->failures)
+        c->retry_at = c->now + (c->failures > 1 ? RETRY_MS : RETRY_MS / 2) * MS;
+}
+
+bool bringup_count_failure(struct card *c, const char *why)
+{
+    c->failures++;
+    if (!c->cfg.tries || c->failures < c->cfg.tries)
+        return false;
+    recover_gone(c, "it failed %u times in a row, last: %s", c->failures, why);
+    return true;
+}
+
+/* The bring-up has failed: again after a while. */
 void bringup_fail(struct card *c, const char *fmt, ...)
 {
     char why[CARD_REASON_MAX];
+    const char *name = bringup_step_name(c->step);
     va_list ap;
     if (c->state == CARD_GONE)
         return;
@@ -352,14 +377,14 @@ void bringup_fail(struct card *c, const char *fmt, ...)
     c->life++;
     kat_stop(c);
     queue_all_down(c, why);
-    if (++c->failures >= c->cfg.tries) {
-        recover_gone(c, "bring-up failed %u times, last: %s", c->failures, why);
+    if (bringup_count_failure(c, why))
         return;
-    }
-    card_log(c, CARD_WARNING, "It is tried again by itself.", "bring-up failed in step \"%s\": %s",
-             bringup_step_name(c->step), why);
+    if (c->failures < 4 || !(c->failures & (c->failures - 1))) /* then ever more rarely */
+        card_log(c, CARD_WARNING, "It is tried again by itself; look at the card if it goes on.",
+                 "bring-up failed in step \"%s\" (failure %u in a row): %s", name, c->failures,
+                 why);
     snprintf(c->reason, sizeof c->reason, "%s", why);
-    bringup_retry(c, CIF_RESET_BRINGUP_FAILED, 25u << (c->failures < 6 ? c->failures : 6));
+    bringup_retry(c, CIF_RESET_BRINGUP_FAILED);
     admin_fail_all(c, c->reason);
 }
 
@@ -382,8 +407,6 @@ static void too_late(struct card *c)
 static void finish(struct card *c)
 {
     enter(c, STEP_DONE);
-    if (!card_rd(c, CIF_REG_HB_FW, &c->hb_fw) || !card_rd(c, CIF_REG_HB_DP, &c->hb_dp))
-        return;
     c->hb_fw_missed = c->hb_dp_missed = 0;
     c->hb_at = c->now + c->caps.heartbeat_ms * MS;
     c->running_since = c->now;

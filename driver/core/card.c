@@ -136,8 +136,6 @@ struct card *card_new(const struct card_bus *bus, const struct card_cfg *cfg,
     c->cfg = *cfg;
     c->cb = *cbs;
     c->now = now;
-    if (!c->cfg.tries)
-        c->cfg.tries = 3;
     if (c->cfg.n_tx > CARD_QUEUES_MAX)
         c->cfg.n_tx = CARD_QUEUES_MAX;
     if (c->cfg.n_rx > CARD_QUEUES_MAX)

@@ -100,6 +100,7 @@ enum step {
     STEP_EVENTS,
     STEP_QUEUES,
     STEP_KAT,
+    STEP_HEARTBEATS,
     STEP_PORTS,
     STEP_DONE,
 };
@@ -174,7 +175,9 @@ static inline uint8_t *ring_at(const struct ring *r, uint32_t idx)
 
 /* bringup.c */
 void bringup_start(struct card *c, enum cif_reset code);
-void bringup_retry(struct card *c, enum cif_reset code, unsigned delay_ms);
+void bringup_retry(struct card *c, enum cif_reset code);
+/* One more failure in a row; true when the card has been given up. */
+bool bringup_count_failure(struct card *c, const char *why);
 uint64_t bringup_poll(struct card *c);
 void bringup_fail(struct card *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 const char *bringup_step_name(enum step s);

@@ -38,7 +38,7 @@ void recover_reset(struct card *c, enum cif_reset code, const char *fmt, ...)
              "The driver resets the card and goes on; traffic runs in software meanwhile.",
              "card reset: %s", why);
     queue_all_down(c, why);
-    bringup_retry(c, code, 0);
+    bringup_retry(c, code);
     card_set_state(c, CARD_RECOVERING, why);
     admin_fail_all(c, why);
 }

@@ -171,7 +171,7 @@ struct card_cfg {
     unsigned n_tx, n_rx;
     struct card_port_cfg port[CARD_PORTS_MAX]; /* set at each bring-up; later by card_port_set() */
     unsigned n_ports;
-    unsigned tries; /* bring-ups in a row that may fail before GONE; 0 = 3 */
+    unsigned tries; /* bring-ups in a row that may fail before GONE; 0 = go on for ever */
     bool no_kat;    /* no known-answer packets at bring-up */
     bool no_irq;    /* do not use the bus's interrupts */
 };

@@ -408,6 +408,7 @@ static void fake_open(struct fake *f)
                                  .rx = {{.depth = 64}},
                                  .n_ports = 1,
                                  .port = {{.enable = true}},
+                                 .tries = 3,
                                  .no_kat = true};
     const struct card_callbacks cbs = {.arg = f,
                                        .state = fake_on_state,
