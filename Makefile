@@ -114,7 +114,7 @@ $(UNIT): $(B)/%: $(B)/obj/%.o $(TEST_LIBS)
 	$(Q)$(link) -lcmocka
 $(VEC_PROG) $(BENCH_PROG): $(B)/%: $(B)/obj/%.o $(TEST_LIBS)
 	$(Q)$(link)
-$(B)/bin/sallyport-sim: $(call obj,$(SIM_SRC)) $(TEST_LIBS)
+$(B)/bin/sallyport-sim: $(call obj,$(SIM_SRC)) $(call libs,$(HOSTD_ROOMS) hwmodel)
 	$(Q)$(link)
 
 .PHONY: tests

@@ -145,6 +145,21 @@ static void settle(struct sim *s, const char *what)
         sim_check_tables(s, host);
 }
 
+/* Where a host dropped packets, in words. */
+static void show_drops(struct sim *s, int host)
+{
+    const struct dp_counters *c = dp_counters(engine_dp(s->host[host].engine, 0));
+    for (unsigned i = 0; i < DP_DROP_COUNT; i++)
+        if (c->drops[i])
+            printf("  host %d: %" PRIu64 " %s\n", host, c->drops[i], dp_drop_text((enum dp_drop)i));
+    struct sad *sad = engine_sad(s->host[host].engine);
+    for (struct sa *sa = sad_next(sad, NULL); sa; sa = sad_next(sad, sa))
+        for (unsigned i = 0; i < SA_DROP_COUNT; i++)
+            if (sa->drops[i])
+                printf("  host %d SPI 0x%x: %" PRIu64 " %s\n", host, sa->spec.spi, sa->drops[i],
+                       sa_drop_text((enum sa_drop)i));
+}
+
 static void burst(struct sim *s, const char *what)
 {
     uint64_t missing = traffic_sent(s) - traffic_delivered(s);
@@ -157,6 +172,8 @@ static void burst(struct sim *s, const char *what)
     if (now_missing != missing)
         sim_fail(s, "after \"%s\" had passed, %" PRId64 " of %d packets were lost", what,
                  (int64_t)(now_missing - missing), BURST * 2 * (int)s->n_flows);
+    for (int host = 0; now_missing != missing && host < SIM_HOSTS; host++)
+        show_drops(s, host);
 }
 
 unsigned events_run(struct sim *s, unsigned n)

@@ -1,5 +1,6 @@
 /* sallyport-sim --events N [--seed S] [--shape FILE.dtb] [--pcap FILE --sas FILE] [--verbose]
  * Ends with "N passed, N failed"; a failure names its seed. */
+#include "hostd/base/log.h"
 #include "tests/sim/sim.h"
 
 #include <inttypes.h>
@@ -38,6 +39,20 @@ static int parse(int argc, char **argv, struct options *o)
         i++;
     }
     return 0;
+}
+
+static void show(void *ctx, const struct log_record *r)
+{
+    const struct sim *s = ctx;
+    printf("    %.6f %s\n", (double)s->now / 1e9, r->text);
+}
+
+/* The log's rate limit counts on the virtual clock, too. */
+static const struct sim *the_sim;
+
+static uint64_t sim_clock(void)
+{
+    return the_sim->now;
 }
 
 static FILE *open_pcap(const char *path)
@@ -93,6 +108,10 @@ int main(int argc, char **argv)
         return 2;
     }
     FILE *pcap = open_pcap(o.pcap), *sas = o.sas ? fopen(o.sas, "w") : NULL;
+    the_sim = &s;
+    log_set_clock(sim_clock);
+    if (o.verbose)
+        log_set_sink(show, &s);
     if (sim_new(&s, o.seed, o.shape, pcap, sas))
         return 2;
     s.verbose = o.verbose;

@@ -141,15 +141,18 @@ void sim_run(struct sim *s, uint64_t until)
     }
 }
 
+static bool at_rest(const struct sim_host *h)
+{
+    struct engine_card c;
+    return h->card.model && engine_card_at(h->engine, 0, &c) && c.unit &&
+           card_unit_serves(c.unit) && place_quiet(engine_place(h->engine));
+}
+
 bool sim_settle(struct sim *s, uint64_t limit)
 {
     for (uint64_t end = s->now + limit; s->now < end;) {
         sim_run(s, s->now + 5 * MS);
-        bool quiet = true;
-        for (int i = 0; i < SIM_HOSTS; i++)
-            quiet &= s->host[i].card.model && s->host[i].card.open &&
-                     place_quiet(engine_place(s->host[i].engine));
-        if (quiet)
+        if (at_rest(&s->host[0]) && at_rest(&s->host[1]))
             return true;
     }
     return false;

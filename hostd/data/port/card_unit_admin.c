@@ -50,7 +50,7 @@ static bool learn_handle(struct card_unit *u, uint32_t handle, uint64_t cookie)
     struct unit_handle *h = row_of(u, handle);
     if (!h)
         return false; /* an index that the card said it does not have */
-    *h = (struct unit_handle){handle, u->clock, cookie};
+    *h = (struct unit_handle){handle, u->clock, cookie, false};
     return true;
 }
 
@@ -197,7 +197,10 @@ static void on_started(void *arg, const struct card_reply *reply)
     struct unit_command *c = arg;
     struct place_result r = result_of(reply);
     r.handle = c->handle;
-    if (r.cls != PLACE_OK && r.cls != PLACE_UNKNOWN)
+    struct unit_handle *h = row_of(c->u, c->handle);
+    if (r.cls == PLACE_UNKNOWN && h)
+        h->doubt = true; /* packets that come decrypted under it are still known */
+    else if (r.cls != PLACE_OK)
         drop_slot(c->u, c->handle);
     add_ended(c, &r);
 }
@@ -295,6 +298,19 @@ static void query_ended(struct card_unit *u, bool complete)
     u->ops.table(u->ops.ctx, u->index, u->rows, u->n_rows, complete);
 }
 
+/* A slot that is not ACTIVE is on its way between SA_ADD and SA_START, or nobody's: the answer to
+ * one of the two was lost; then it is freed, and the SA asks anew. */
+static bool being_added(const struct card_unit *u, uint32_t handle, uint64_t cookie)
+{
+    const struct unit_handle *h = row_of(u, handle);
+    if (h && h->handle == handle && h->cookie == cookie)
+        return !h->doubt;
+    for (unsigned i = 0; i < UNIT_COMMANDS; i++)
+        if (u->commands[i].used && u->commands[i].inbound && u->commands[i].cookie == cookie)
+            return true;
+    return false;
+}
+
 static int keep_row(struct card_unit *u, const uint8_t *rec)
 {
     if (u->n_rows == u->rows_room) {
@@ -307,12 +323,11 @@ static int keep_row(struct card_unit *u, const uint8_t *rec)
     }
     uint32_t handle = cif_sa_state_handle(rec);
     uint64_t cookie = cif_sa_state_cookie(rec);
-    /* A slot that was added and never started (the answer was lost) is nobody's: it is freed, and
-     * the SA asks anew. */
-    bool whole = cif_sa_state_state(rec) == CIF_SASTATE_ACTIVE;
-    if (whole)
+    if (cif_sa_state_state(rec) == CIF_SASTATE_ACTIVE)
         (void)learn_handle(u, handle, cookie);
-    u->rows[u->n_rows++] = (struct place_row){handle, whole ? cookie : 0};
+    else if (!being_added(u, handle, cookie))
+        cookie = 0;
+    u->rows[u->n_rows++] = (struct place_row){handle, cookie};
     return 0;
 }
 

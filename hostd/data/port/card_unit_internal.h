@@ -21,6 +21,7 @@ struct unit_handle {
     uint32_t handle;
     uint64_t clock;  /* of the unit when it was learnt or last seen in the table */
     uint64_t cookie; /* 0: free */
+    bool doubt;      /* its SA_START had no answer: only the table tells whether it is ACTIVE */
 };
 
 /* An admin command under way: what its answer is about. */
