@@ -23,6 +23,7 @@ struct esp_op {
     uint8_t aad[12];       /* AEAD: the additional data. Else its first 4 octets hold the number's
                               high half, which the MAC takes in behind the text when ESN is on */
     bool ok;               /* result: sealed, or ICV good and opened */
+    bool fault;            /* result of opening: not the packet's fault, the library failed */
 
     struct esp_pkt *pkt; /* the packet functions' own */
     uint16_t hdr_len, nh_off, esp_off;

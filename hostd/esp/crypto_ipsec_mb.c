@@ -21,7 +21,6 @@ enum { GCM_AHEAD = 4 };
 
 struct mb {
     struct esp_crypto base;
-    aes_gcm_enc_dec_t gcm;
     uint64_t aad_len;
     uint64_t key_len;
     bool esn;
@@ -38,13 +37,15 @@ static struct mb *self(struct esp_crypto *c)
     return (struct mb *)(void *)c;
 }
 
-/* A manager holds the lanes in work, so every thread has its own. */
+/* A manager holds the lanes in work, so every thread has its own; the key is there to free it. */
+static _Thread_local IMB_MGR *mgr_own;
 static pthread_key_t mgr_key;
 static pthread_once_t mgr_once = PTHREAD_ONCE_INIT;
 static int mgr_key_rc;
 
 static void mgr_free(void *mgr)
 {
+    mgr_own = NULL;
     free_mb_mgr(mgr);
 }
 
@@ -54,42 +55,53 @@ static void mgr_make_key(void)
 }
 
 /* The library emulates AES in plain code where the CPU has none: slow and with secret-dependent
- * timing, so that counts as "not there". */
-static bool cpu_fits(const IMB_MGR *m)
+ * timing, so that counts as "not there". It tests itself when a manager is made. */
+static bool cpu_fits(void)
 {
-    const uint64_t need = IMB_FEATURE_AESNI | IMB_FEATURE_PCLMULQDQ | IMB_FEATURE_SSE4_2;
-    if ((m->features & need) != need || (m->features & IMB_FEATURE_AESNI_EMU))
-        return false;
-    return !(m->features & IMB_FEATURE_SELF_TEST) || (m->features & IMB_FEATURE_SELF_TEST_PASS);
+    return __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul") &&
+           __builtin_cpu_supports("sse4.2");
+}
+
+static int mgr_make(void)
+{
+    if (pthread_once(&mgr_once, mgr_make_key) || mgr_key_rc)
+        return -ENOMEM;
+    IMB_MGR *m = alloc_mb_mgr(0);
+    if (!m)
+        return -ENOMEM;
+    init_mb_mgr_auto(m, NULL);
+    int rc = imb_get_errno(m) ? -ENOTSUP : pthread_setspecific(mgr_key, m) ? -ENOMEM : 0;
+    if (rc) {
+        free_mb_mgr(m);
+        return rc;
+    }
+    mgr_own = m;
+    return 0;
 }
 
 static int mgr_get(IMB_MGR **out)
 {
-    if (pthread_once(&mgr_once, mgr_make_key) || mgr_key_rc)
-        return -ENOMEM;
-    IMB_MGR *m = pthread_getspecific(mgr_key);
-    if (!m) {
-        m = alloc_mb_mgr(0);
-        if (!m)
-            return -ENOMEM;
-        init_mb_mgr_auto(m, NULL);
-        if (pthread_setspecific(mgr_key, m)) {
-            free_mb_mgr(m);
-            return -ENOMEM;
-        }
-    }
-    *out = m;
-    return cpu_fits(m) ? 0 : -ENOTSUP;
+    int rc = mgr_own ? 0 : cpu_fits() ? mgr_make() : -ENOTSUP;
+    *out = mgr_own;
+    return rc;
 }
 
 static void gcm_seal(struct esp_crypto *c, struct esp_op *op, unsigned n)
 {
     const struct mb *k = self(c);
     struct gcm_context_data ctx;
+    IMB_MGR *m;
+    bool ok = mgr_get(&m) == 0;
     for (unsigned i = 0; i < n; i++) {
-        k->gcm(&k->gcm_key, &ctx, op[i].dst, op[i].src, op[i].len, op[i].iv, op[i].aad, k->aad_len,
-               op[i].icv, 16);
-        op[i].ok = true;
+        op[i].ok = ok;
+        if (!ok)
+            continue;
+        if (k->key_len == 16)
+            IMB_AES128_GCM_ENC(m, &k->gcm_key, &ctx, op[i].dst, op[i].src, op[i].len, op[i].iv,
+                               op[i].aad, k->aad_len, op[i].icv, 16);
+        else
+            IMB_AES256_GCM_ENC(m, &k->gcm_key, &ctx, op[i].dst, op[i].src, op[i].len, op[i].iv,
+                               op[i].aad, k->aad_len, op[i].icv, 16);
     }
 }
 
@@ -98,9 +110,19 @@ static void gcm_open(struct esp_crypto *c, struct esp_op *op, unsigned n)
     const struct mb *k = self(c);
     struct gcm_context_data ctx;
     uint8_t tag[16];
+    IMB_MGR *m;
+    bool ok = mgr_get(&m) == 0;
     for (unsigned i = 0; i < n; i++) {
-        k->gcm(&k->gcm_key, &ctx, op[i].dst, op[i].src, op[i].len, op[i].iv, op[i].aad, k->aad_len,
-               tag, sizeof tag);
+        op[i].ok = false;
+        op[i].fault = !ok;
+        if (!ok)
+            continue;
+        if (k->key_len == 16)
+            IMB_AES128_GCM_DEC(m, &k->gcm_key, &ctx, op[i].dst, op[i].src, op[i].len, op[i].iv,
+                               op[i].aad, k->aad_len, tag, 16);
+        else
+            IMB_AES256_GCM_DEC(m, &k->gcm_key, &ctx, op[i].dst, op[i].src, op[i].len, op[i].iv,
+                               op[i].aad, k->aad_len, tag, 16);
         op[i].ok = CRYPTO_memcmp(tag, op[i].icv_in, sizeof tag) == 0;
         if (!op[i].ok)
             OPENSSL_cleanse(op[i].dst, op[i].len);
@@ -187,11 +209,16 @@ static void cbc_open(struct esp_crypto *c, struct esp_op *op, unsigned n)
         tag[i] = sum[i];
     }
     bool ok = mgr_get(&m) == 0 && mac_burst(k, m, op, n, from, tag);
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n; i++) {
+        op[i].fault = !ok;
         op[i].ok = ok && CRYPTO_memcmp(sum[i], op[i].icv_in, 16) == 0;
-    if (ok && !cbc_burst(k, m, op, n, IMB_DIR_DECRYPT))
-        for (unsigned i = 0; i < n; i++)
-            op[i].ok = false;
+    }
+    if (!ok || cbc_burst(k, m, op, n, IMB_DIR_DECRYPT))
+        return;
+    for (unsigned i = 0; i < n; i++) {
+        op[i].fault = op[i].ok;
+        op[i].ok = false;
+    }
 }
 
 static bool make_iv(struct esp_crypto *c, uint64_t number, uint8_t iv[16])
@@ -228,17 +255,12 @@ static void hmac_key(struct mb *k, IMB_MGR *m, const uint8_t *key, size_t len)
 }
 
 static void set_gcm(struct mb *k, IMB_MGR *m, const struct esp_suite *s,
-                    const struct esp_keys *keys, enum esp_dir dir)
+                    const struct esp_keys *keys)
 {
-    bool small = s->encr_len == 16;
-    if (small)
+    if (s->encr_len == 16)
         IMB_AES128_GCM_PRE(m, keys->encr, &k->gcm_key);
     else
         IMB_AES256_GCM_PRE(m, keys->encr, &k->gcm_key);
-    if (dir == ESP_OUT)
-        k->gcm = small ? m->gcm128_enc : m->gcm256_enc;
-    else
-        k->gcm = small ? m->gcm128_dec : m->gcm256_dec;
     k->base.lanes = GCM_AHEAD;
     k->base.seal = gcm_seal;
     k->base.open = gcm_open;
@@ -285,7 +307,7 @@ int esp_crypto_ipsec_mb(struct esp_crypto **out, const struct esp_suite *s,
     k->key_len = s->encr_len;
     k->esn = esn;
     if (s->aead)
-        set_gcm(k, m, s, keys, dir);
+        set_gcm(k, m, s, keys);
     else
         set_cbc(k, m, s, keys);
     *out = &k->base;

@@ -99,9 +99,11 @@ static void cbc_seal(struct esp_crypto *c, struct esp_op *op, unsigned n)
 static void cbc_open(struct esp_crypto *c, struct esp_op *op, unsigned n)
 {
     uint8_t sum[SHA256_DIGEST_LENGTH];
-    for (unsigned i = 0; i < n; i++)
-        op[i].ok = mac(self(c), &op[i], sum) && CRYPTO_memcmp(sum, op[i].icv_in, 16) == 0 &&
-                   cbc(self(c), &op[i]);
+    for (unsigned i = 0; i < n; i++) {
+        bool good = mac(self(c), &op[i], sum) && CRYPTO_memcmp(sum, op[i].icv_in, 16) == 0;
+        op[i].ok = good && cbc(self(c), &op[i]);
+        op[i].fault = good && !op[i].ok;
+    }
 }
 
 static bool make_iv(struct esp_crypto *c, uint64_t number, uint8_t iv[16])

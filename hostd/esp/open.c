@@ -83,6 +83,7 @@ static enum esp_result prepare(const struct esp_sa *sa, struct esp_pkt *pkt, str
     op->dst = pkt->out + (sa->mode == ESP_TUNNEL ? 0 : op->hdr_len);
     op->scratch = pkt->out;
     op->pkt = pkt;
+    op->fault = false;
     return ESP_OK;
 }
 
@@ -138,7 +139,7 @@ static enum esp_result finish(const struct esp_sa *sa, struct esp_op *op)
 {
     size_t payload;
     if (!op->ok)
-        return ESP_BAD_ICV;
+        return op->fault ? ESP_CRYPTO_ERROR : ESP_BAD_ICV;
     enum esp_result r = check_trailer(op, &payload);
     if (r != ESP_OK)
         return r;
@@ -157,7 +158,7 @@ static void run(struct esp_sa *sa, struct esp_op *op, unsigned n)
         if (pkt->result == ESP_OK)
             continue;
         /* a bad ICV leaves no plaintext behind: the back end saw to that */
-        if (pkt->result != ESP_BAD_ICV)
+        if (op[i].ok || op[i].fault)
             OPENSSL_cleanse(op[i].dst, op[i].len);
         pkt->out_len = 0;
     }

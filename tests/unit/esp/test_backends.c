@@ -4,8 +4,9 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <pthread.h>
 
-static unsigned long allocations;
+static _Atomic unsigned long allocations;
 
 static void *count_malloc(size_t n, const char *file, int line)
 {
@@ -138,13 +139,49 @@ static void no_allocation_per_packet(void **state)
     }
 }
 
+static void *round_trips(void *arg)
+{
+    const struct combo *c = arg;
+    struct esp_sa *out = fix_sa(c, ESP_OUT), *in = fix_sa(c, ESP_IN);
+    uint8_t inner[200], wire[FIX_ROOM], back[FIX_ROOM];
+    size_t n, m;
+    bool good = true;
+    fix_packet(inner, c->inner, 100);
+    for (uint64_t seq = 1; seq < 200; seq++) {
+        good &= run_protect(out, inner, 100, seq, wire, &n) == ESP_OK;
+        good &= run_open(in, wire, n, seq, back, &m) == ESP_OK;
+        good &= m == 100 && memcmp(back, inner, 100) == 0;
+    }
+    esp_sa_free(out);
+    esp_sa_free(in);
+    return good ? arg : NULL;
+}
+
+/* Several SAs in several threads at once, each thread with what its library needs of its own. */
+static void threads_do_not_meet(void **state)
+{
+    enum { THREADS = 4 };
+    struct combo c;
+    for (unsigned i = 0; combo_at(i, &c); i += 6) {
+        pthread_t t[THREADS];
+        void *good;
+        if (!backend_there(c.backend))
+            continue;
+        for (unsigned k = 0; k < THREADS; k++)
+            assert_int_equal(pthread_create(&t[k], NULL, round_trips, &c), 0);
+        for (unsigned k = 0; k < THREADS; k++) {
+            assert_int_equal(pthread_join(t[k], &good), 0);
+            assert_ptr_equal(good, &c);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(equal_bytes),
-        cmocka_unit_test(iv_is_the_contracts),
-        cmocka_unit_test(iv_may_be_given),
-        cmocka_unit_test(no_allocation_per_packet),
+        cmocka_unit_test(equal_bytes),         cmocka_unit_test(iv_is_the_contracts),
+        cmocka_unit_test(iv_may_be_given),     cmocka_unit_test(no_allocation_per_packet),
+        cmocka_unit_test(threads_do_not_meet),
     };
     if (CRYPTO_set_mem_functions(count_malloc, count_realloc, count_free) != 1)
         return 1;
