@@ -84,7 +84,7 @@ class World:
         if ns:
             command = ns.inside(command)
         with open(self.path(log), "ab") as out:
-            p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=more.pop("stdout", out),
+            p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=more.pop("stdout", None) or out,
                                  stderr=more.pop("stderr", out), cwd=ROOT, **more)
         p.log = self.path(log)
         self.programs.append(p)
