@@ -29,10 +29,12 @@ static bool kin(const struct item *a, const struct item *b)
     return a->policy_id == b->policy_id && a->dir == b->dir && ip_eq(&a->peer, &b->peer);
 }
 
-/* A rekey's new SA finds the old one with its slot. */
+/* A rekey's new SA finds the old one with its slot. The newest come first, and the old one is among
+ * them: a bounded look is enough. */
 static bool old_has_slot(const struct place *p, const struct item *it)
 {
-    for (const struct item *k = p->kin[kin_bucket(it)]; k; k = k->by_kin)
+    const struct item *k = p->kin[kin_bucket(it)];
+    for (unsigned left = 16; k && left; k = k->by_kin, left--)
         if (k != it && kin(k, it) && k->sa && (k->state == SLOT_HELD || k->state == SLOT_ADDING))
             return true;
     return false;
