@@ -52,6 +52,6 @@ void dp_tx_done(struct dp *d, uint64_t now, const struct dp_tx *tx, const uint8_
         protect_again(d, now, sa, tx, frame);
     else if (tx->cookie || tx->retried)
         gone(d, sa, false); /* ESP made here: its clear text is gone */
-    else if (out_frame(d, tx->op, frame, tx->len, true))
-        d->c.retried++;
+    else
+        out_clear_again(d, tx, frame);
 }

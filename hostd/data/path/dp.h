@@ -143,8 +143,8 @@ struct dp_counters {
     uint64_t cache_hits, cache_misses;
 };
 
-/* None is NULL. None deletes an SA or loads policies before the dp call that it came from has
- * returned; acquire may call dp_sa_ready or dp_acquire_failed at once. */
+/* None but moved is NULL. None deletes an SA or loads policies before the dp call that it came from
+ * has returned; acquire may call dp_sa_ready or dp_acquire_failed at once. */
 struct dp_ops {
     void *ctx;
     /* A frame for the host. off may be NULL. 0 or -errno (counted). */

@@ -20,6 +20,12 @@ void nat_mend(uint8_t *ip, const struct ip_info *i)
     put_be16(l4 + at, sum == 0 && i->proto == IPP_UDP ? 0xffff : sum);
 }
 
+static void tell_moved(struct dp *d, struct sa *sa)
+{
+    if (d->ops.moved)
+        d->ops.moved(d->ops.ctx, sa);
+}
+
 static void move_twin(struct dp *d, const struct sa *in, const struct ip_addr *was,
                       uint16_t was_port, uint16_t port)
 {
@@ -30,7 +36,7 @@ static void move_twin(struct dp *d, const struct sa *in, const struct ip_addr *w
             continue;
         struct ip_addr src = s->src, dst = in->spec.src;
         sad_move(d->sad, sa, &src, &dst, s->udp_sport, port);
-        d->ops.moved(d->ops.ctx, sa);
+        tell_moved(d, sa);
     }
 }
 
@@ -44,6 +50,6 @@ void nat_follow(struct dp *d, struct sa *sa, const struct pkt *p, const struct e
         seq != *sa->win.top || (ip_eq(&was, &now_at) && was_port == peek->udp_sport))
         return;
     sad_move(d->sad, sa, &now_at, &dst, peek->udp_sport, peek->udp_dport);
-    d->ops.moved(d->ops.ctx, sa);
+    tell_moved(d, sa);
     move_twin(d, sa, &was, was_port, peek->udp_sport);
 }

@@ -174,15 +174,13 @@ static void out_protect(struct dp *d, uint64_t now, const struct spd_policy *pol
         out_sa(d, now, sa, p);
 }
 
-/* Stopped with "pass": everything but what a protect policy covers. */
-static void out_stopped(struct dp *d, uint64_t now, const struct spd_policy *policy,
-                        const struct spd_flow *f, const struct pkt *p)
+/* May the flow leave in clear? Stopped with "pass": everything but what a protect policy covers. */
+static bool may_pass(struct dp *d, const struct spd_policy *policy, const struct spd_flow *f)
 {
     bool pass = policy && policy->action == SPD_PASS;
-    if (d->mode == DP_PASS && (pass || !dp_covered(d, f)))
-        out_pass(d, now, p);
-    else
-        dp_drop(d, DP_DROP_STOPPED);
+    if (d->mode == DP_RUNNING || d->mode == DP_DISCARD)
+        return pass && d->mode == DP_RUNNING;
+    return pass || !dp_covered(d, f);
 }
 
 void out_packet(struct dp *d, uint64_t now, const struct pkt *p)
@@ -195,16 +193,32 @@ void out_packet(struct dp *d, uint64_t now, const struct pkt *p)
     }
     struct spd_flow f;
     const struct spd_policy *policy = dp_classify(d, ESP_OUT, &p->i, &f);
-    if (d->mode != DP_RUNNING)
-        out_stopped(d, now, policy, &f, p);
+    if (may_pass(d, policy, &f))
+        out_pass(d, now, p);
+    else if (d->mode != DP_RUNNING)
+        dp_drop(d, DP_DROP_STOPPED);
     else if (!policy)
         dp_drop(d, DP_DROP_NO_POLICY);
-    else if (policy->action == SPD_PASS)
-        out_pass(d, now, p);
     else if (policy->action == SPD_PROTECT)
         out_protect(d, now, policy, &f, p);
     else
         dp_drop(d, DP_DROP_DISCARD);
+}
+
+void out_clear_again(struct dp *d, const struct dp_tx *tx, const uint8_t *frame)
+{
+    struct pkt p;
+    struct spd_flow f;
+    uint16_t type;
+    size_t l2;
+    bool may = eth_parse(frame, tx->len, &type, &l2) && bypass_type(type);
+    if (pkt_parse(&p, frame, tx->len) && p.i.frag == IP_WHOLE)
+        may = bypass_ip(d, ESP_OUT, &p) != BYPASS_NO ||
+              may_pass(d, dp_classify(d, ESP_OUT, &p.i, &f), &f);
+    if (!may)
+        dp_drop(d, DP_DROP_NO_WIRE);
+    else if (out_frame(d, tx->op, frame, tx->len, true))
+        d->c.retried++;
 }
 
 /* A frame that is not IP. */

@@ -213,6 +213,9 @@ bool out_frame(struct dp *d, enum dp_op op, const uint8_t *frame, size_t len, bo
 /* A packet that the card did not send, once more in software, behind the same link header; true:
  * sent. False: dropped and counted. Uses no working memory: it may be called from inside send. */
 bool out_again(struct dp *d, uint64_t now, struct sa *sa, const struct pkt *p);
+/* A frame without an SA that was not sent, once more as it is, if the policies in force now still
+ * let it: a piece of a packet cannot be judged, and is dropped. */
+void out_clear_again(struct dp *d, const struct dp_tx *tx, const uint8_t *frame);
 void out_hold_neighbour(struct dp *d, uint64_t now, const struct ip_addr *dst, const struct pkt *p);
 void out_release(struct dp *d, uint64_t now, const struct hold_key *k);
 

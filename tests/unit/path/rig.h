@@ -176,15 +176,13 @@ static MAYBE_UNUSED struct rig *rig_new(uint8_t n)
     assert_int_equal(sad_new(&r->sad, r->mem, (size_t)RIG_STORE * STORE_RECORD, 0, ESP_BACKEND_BEST,
                              rig_random, r, r->now, NULL, NULL),
                      0);
-    struct dp_config cfg = {
-        .natt_port = 4500,
-        .ike_ports = {500, 4500},
-        .n_ike_ports = 2,
-        .reassembly_bytes = 512 * 1024,
-        .hold_packets = 16,
-        .hold_per_flow = 4,
-        .rng_seed = 12345
-    };
+    struct dp_config cfg = {.natt_port = 4500,
+                            .ike_ports = {500, 4500},
+                            .n_ike_ports = 2,
+                            .reassembly_bytes = 512 * 1024,
+                            .hold_packets = 16,
+                            .hold_per_flow = 4,
+                            .rng_seed = 12345};
     struct dp_ops ops = {.ctx = r,
                          .to_tap = rig_to_tap,
                          .next_hop = rig_next_hop,
@@ -194,16 +192,14 @@ static MAYBE_UNUSED struct rig *rig_new(uint8_t n)
                          .card_failed = rig_failed,
                          .moved = rig_moved};
     assert_int_equal(dp_new(&r->dp, &cfg, &ops, r->spd, r->sad), 0);
-    r->port = (struct dp_port){
-        .ctx = r,
-        .card_index = -1,
-        .mtu = 1500,
-        .mac = {2, 0, 0, 0, 0, n},
-        .get = rig_get,
-        .send = rig_send,
-        .put = rig_put,
-        .flush = rig_flush
-    };
+    r->port = (struct dp_port){.ctx = r,
+                               .card_index = -1,
+                               .mtu = 1500,
+                               .mac = {2, 0, 0, 0, 0, n},
+                               .get = rig_get,
+                               .send = rig_send,
+                               .put = rig_put,
+                               .flush = rig_flush};
     memcpy(r->hop_mac, (uint8_t[6]){2, 0, 0, 0, 1, n}, 6);
     dp_set_port(r->dp, &r->port);
     return r;

@@ -154,6 +154,18 @@ static void test_unsent_of_others(void **state)
     assert_memory_equal(r->out[2].p, f, n);
     dp_tx_done(r->dp, r->now, &r->out[2].tx, r->out[2].p, DP_UNSENT, "FLUSHED");
     assert_int_equal(r->n_out, 3);
+    /* clear frames too, but only while policy still lets them */
+    struct spd_policy p[2] = {rig_policy("p", "10.7.0.0/16", "any", SPD_PASS)};
+    rig_load(r, p, 1);
+    n = rig_udp(f, r, true, "10.7.0.1", B, 1, 2, 60, false);
+    rig_send_host(r, f, n);
+    assert_int_equal(r->n_out, 4);
+    dp_tx_done(r->dp, r->now, &r->out[3].tx, r->out[3].p, DP_UNSENT, "FLUSHED");
+    assert_int_equal(r->n_out, 5);
+    p[0].action = SPD_PROTECT;
+    rig_load(r, p, 1);
+    dp_tx_done(r->dp, r->now, &r->out[3].tx, r->out[3].p, DP_UNSENT, "FLUSHED");
+    assert_int_equal(r->n_out, 5);
     rig_free(r);
 }
 

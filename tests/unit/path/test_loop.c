@@ -129,10 +129,10 @@ static void run(const struct cell *c, size_t from, size_t to, size_t step)
 }
 
 static const struct cell cells[] = {
-    {"4 in 4",      ESP_TUNNEL,    V4A, V4B, O4A, O4B, 0, 0, 0, "ESP_AES128_GCM16"},
-    {"6 in 6",      ESP_TUNNEL,    V6A, V6B, O6A, O6B, 0, 0, 0, "ESP_AES128_GCM16"},
-    {"4 in 6",      ESP_TUNNEL,    V4A, V4B, O6A, O6B, 0, 0, 0, "ESP_AES128_GCM16"},
-    {"6 in 4",      ESP_TUNNEL,    V6A, V6B, O4A, O4B, 0, 0, 0, "ESP_AES128_GCM16"},
+    {"4 in 4", ESP_TUNNEL, V4A, V4B, O4A, O4B, 0, 0, 0, "ESP_AES128_GCM16"},
+    {"6 in 6", ESP_TUNNEL, V6A, V6B, O6A, O6B, 0, 0, 0, "ESP_AES128_GCM16"},
+    {"4 in 6", ESP_TUNNEL, V4A, V4B, O6A, O6B, 0, 0, 0, "ESP_AES128_GCM16"},
+    {"6 in 4", ESP_TUNNEL, V6A, V6B, O4A, O4B, 0, 0, 0, "ESP_AES128_GCM16"},
     {"transport 4", ESP_TRANSPORT, O4A, O4B, O4A, O4B, 0, 0, 0, "ESP_AES128_GCM16"},
     {"transport 6", ESP_TRANSPORT, O6A, O6B, O6A, O6B, 0, 0, 0, "ESP_AES128_GCM16"},
 };
