@@ -16,7 +16,8 @@ int vfu_init(struct vfu *v)
     v->inside = false;
     v->n_deferred = 0;
     v->deferred = calloc(VFU_DEFER_MAX, sizeof(*v->deferred));
-    return v->deferred ? 0 : -ENOMEM;
+    v->reply = malloc(VFU_MESSAGE_MAX);
+    return v->deferred && v->reply ? 0 : -ENOMEM;
 }
 
 static void close_fd(int *fd)
@@ -49,7 +50,9 @@ void vfu_free(struct vfu *v)
         close_fd(&v->irq_fd[i]);
     close_fd(&v->err_fd);
     free(v->deferred);
+    free(v->reply);
     v->deferred = NULL;
+    v->reply = NULL;
 }
 
 /* major u16, minor u16, JSON text. The answer may not be longer than the request (QEMU's rule). */
@@ -148,11 +151,9 @@ static int handle(struct vfu_request *r, const uint8_t *msg)
 {
     uint16_t command = le_get16(msg + 2);
     uint32_t flags = le_get32(msg + 8);
-    uint8_t *out = malloc(VFU_MESSAGE_MAX);
+    uint8_t *out = r->v->reply; /* no handler reads from the connection, so none nests */
     int err = ENOTSUP;
 
-    if (!out)
-        return -ENOMEM;
     r->reply = out + VFU_HEADER;
     if (flags & ~(VFU_TYPE | VFU_NO_REPLY))
         err = EINVAL;
@@ -162,7 +163,6 @@ static int handle(struct vfu_request *r, const uint8_t *msg)
         err = answer(r, msg, out, err);
     else
         err = 0;
-    free(out);
     return err;
 }
 

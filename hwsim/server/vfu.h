@@ -56,6 +56,7 @@ struct vfu {
     bool inside; /* the model is at work: defer what would change it */
     struct vfu_deferred *deferred;
     unsigned n_deferred;
+    uint8_t *reply; /* VFU_MESSAGE_MAX */
     void *ctx;
     uint64_t (*now)(void *ctx);
     /* Sends a message, with a descriptor when fd >= 0 (kept by the caller). 0 or -errno. */
