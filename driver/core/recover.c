@@ -27,11 +27,8 @@ void recover_reset(struct card *c, enum cif_reset code, const char *fmt, ...)
         bringup_fail(c, "%s", why);
         return;
     }
-    if (c->now < c->running_since + STABLE_NS && ++c->failures >= c->cfg.tries) {
-        recover_gone(c, "it was reset %u times in a row without effect, last: %s", c->failures,
-                     why);
+    if (c->now < c->running_since + STABLE_NS && bringup_count_failure(c, why))
         return;
-    }
     c->life++;
     c->n.resets++;
     card_log(c, CARD_ERROR,
