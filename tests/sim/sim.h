@@ -50,6 +50,8 @@ struct sim_card {
     uint64_t next_iova, next_run;
     uint64_t faults;  /* DMA outside of what was mapped */
     bool open;        /* the engine has it */
+    bool cut;         /* a card that was killed: the connection to it stays dead */
+    uint64_t open_at; /* the parent opens the card anew then; 0: nothing to open */
     uint64_t back_at; /* dead until then; 0: no plan */
     uint64_t
         sick_until; /* a fault that may cost packets has been set, or its recovery is under way */

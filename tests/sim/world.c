@@ -96,6 +96,8 @@ static uint64_t next_moment(const struct sim *s, uint64_t until)
             until = earlier(until, h->card.next_run);
         if (h->card.back_at)
             until = earlier(until, h->card.back_at);
+        if (h->card.open_at && h->card.model && h->engine && !h->card.open)
+            until = earlier(until, h->card.open_at);
         if (h->head != h->tail)
             until = earlier(until, h->in[h->head % SIM_QUEUE].at);
     }
@@ -119,6 +121,9 @@ static void turn(struct sim *s, struct sim_host *h)
     struct sim_card *c = &h->card;
     if (c->back_at && c->back_at <= s->now)
         sim_card_start(s, h->index);
+    if (c->open_at && c->open_at <= s->now && c->model && h->engine && !c->open &&
+        sim_card_open(s, h->index))
+        sim_fail(s, "the engine did not take the card");
     deliver(s, h);
     if (c->model && (c->next_run <= s->now || hw_doorbells_rung(c->model)))
         c->next_run = hw_card_run(c->model, s->now);
