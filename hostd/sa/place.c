@@ -384,6 +384,8 @@ void place_failed(struct place *p, struct sa *sa, const char *what, uint64_t now
     why_set(&why, PLACE_NOT_WORKING_CODE,
             "card %s has the SA and does not transform its packets: %s", p->cards[card].caps.name,
             what ? what : "no reason given");
+    if (now - sa->since > 600 * PLACE_S) /* it did well for long */
+        it->offer[card].bad = 0;
     uint64_t at = now + backoff(&it->offer[card].bad, 10 * PLACE_S, 3600 * PLACE_S);
     offer_wait(p, it, card, WAIT_TIME, at);
     leave_card(p, it, &why, now);
