@@ -287,6 +287,15 @@ static void try_all(struct place *p, uint64_t now)
     }
 }
 
+void place_card_known(struct place *p, int card, const char *name, const char *why)
+{
+    if (!card_fits(card) || p->cards[card].up)
+        return;
+    struct card *c = &p->cards[card];
+    snprintf(c->caps.name, sizeof c->caps.name, "%s", name);
+    snprintf(c->why, sizeof c->why, "%s", why);
+}
+
 void place_card_down(struct place *p, int card, const char *why, uint64_t now)
 {
     if (!card_fits(card))

@@ -103,6 +103,9 @@ struct place;
 struct place *place_new(struct sad *sad, const struct place_ops *ops);
 void place_free(struct place *p);
 
+/* A card of the configuration that was not in service yet: reasons name it (else they say that
+ * there is no card). Optional. */
+void place_card_known(struct place *p, int card, const char *name, const char *why);
 /* A card came into service with an empty table, or left it. Down: every SA in it is software at
  * once. */
 void place_card_up(struct place *p, int card, const struct place_caps *caps, uint64_t now);

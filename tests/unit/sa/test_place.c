@@ -53,6 +53,9 @@ static void without_a_card_it_says_so(void **state)
     struct mock *m = mock_of(state);
     struct sa *sa = mock_sa(m, ESP_OUT, 1000);
     assert_int_equal(sa->reason.code, PLACE_NO_CARD_CODE);
+    place_card_known(m->p, 0, "c0", "not opened yet");
+    place_ask(m->p, sa, PLACE_CARD, m->now);
+    assert_string_equal(sa->reason.text, "card c0 is not in service: not opened yet");
     mock_up(m, 0, 4, 4);
     mock_settle(m);
     assert_int_equal(sa->place, PLACE_CARD);
