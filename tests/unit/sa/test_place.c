@@ -303,6 +303,9 @@ static void again_comes_soon_with_back_off(void **state)
 {
     struct mock *m = mock_of(state);
     mock_up(m, 0, 4, 4);
+    tick_to(m, m->now + SEC);
+    mock_settle(m); /* the first audit */
+    assert_int_equal(m->queries, 1);
     struct sa *sa = mock_sa(m, ESP_OUT, 1000);
     uint64_t gap = 10 * MS;
     for (unsigned i = 1; i < 12; i++) {
