@@ -173,10 +173,15 @@ int card_ping(struct card *c, uint64_t echo, card_cb cb, void *arg)
     return simple(c, false, &req);
 }
 
+/* PING and ABORT are the recovery's own: it judges their time itself. */
 int command_own(struct card *c, uint8_t op, uint32_t arg0, uint64_t arg1, card_cb cb, void *arg)
 {
-    struct admin_req req = {
-        .op = op, .own = true, .arg0 = arg0, .arg1 = arg1, .cb = cb, .arg = arg};
+    struct admin_req req = {.op = op,
+                            .own = op == CIF_OP_PING || op == CIF_OP_ABORT,
+                            .arg0 = arg0,
+                            .arg1 = arg1,
+                            .cb = cb,
+                            .arg = arg};
     return simple(c, true, &req);
 }
 
