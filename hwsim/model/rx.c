@@ -240,7 +240,7 @@ static bool ours(const struct hw_port *p, const uint8_t *frame)
 /* The counter under which a frame ends at the port; CIF_STAT_COUNT: it may pass. */
 static unsigned at_the_door(const struct hw_port *p, const uint8_t *frame, size_t len, bool looped)
 {
-    if (!p->enabled)
+    if (!p->enabled && !looped) /* known answers come before the port is on */
         return CIF_STAT_RX_PORT_OFF;
     if (len < 14)
         return CIF_STAT_RX_RUNT;
