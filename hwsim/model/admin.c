@@ -334,6 +334,8 @@ void hw_admin_latch(struct hw_card *c)
     a->head = 0;
     latch_cq(c, &a->acq, 4, CIF_ACQ_SIZE, CIF_DB_ACQ_HEAD);
     latch_cq(c, &a->evq, 8, CIF_EVENT_SIZE, CIF_DB_EVQ_HEAD);
+    if (hw_db_load(c, CIF_DB_ASQ_TAIL))
+        hw_count(c, HW_PORTS_MAX, NULL, CIF_STAT_DB_IGNORED, 1);
     hw_db_store(c, CIF_DB_ASQ_TAIL, 0);
     hw_db_store(c, CIF_DB_ACQ_HEAD, 0);
     hw_db_store(c, CIF_DB_EVQ_HEAD, 0);

@@ -19,6 +19,7 @@ uint32_t hw_crc32(const uint8_t *p, size_t len)
 void hw_count(struct hw_card *c, unsigned port, struct hw_queue *q, unsigned stat, uint64_t n)
 {
     c->stats[stat] += n;
+    c->total[stat] += n;
     if (port < HW_PORTS_MAX)
         c->ports[port].stats[stat] += n;
     if (q)

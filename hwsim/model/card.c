@@ -156,6 +156,15 @@ static void flush_sas(struct hw_card *c)
         c->sa.pools[i].refused = c->sa.pools[i].high = false;
 }
 
+static void clear_stats(struct hw_card *c)
+{
+    unsigned i;
+
+    memset(c->stats, 0, sizeof(c->stats));
+    for (i = 0; i < HW_PORTS_MAX; i++)
+        memset(c->ports[i].stats, 0, sizeof(c->ports[i].stats));
+}
+
 /* Level F. All is gone at once; RESETTING stands a moment so that the host sees it. */
 static void function_reset(struct hw_card *c)
 {
@@ -165,15 +174,16 @@ static void function_reset(struct hw_card *c)
     hw_admin_off(c);
     flush_sas(c);
     ports_default(c);
-    memset(c->stats, 0, sizeof(c->stats));
     memset(c->admin_reg, 0, sizeof(c->admin_reg));
     memset(c->feat_drv, 0, sizeof(c->feat_drv));
     hw_db_store(c, CIF_DB_ASQ_TAIL, 0);
     hw_db_store(c, CIF_DB_ACQ_HEAD, 0);
     hw_db_store(c, CIF_DB_EVQ_HEAD, 0);
     hw_fault_reset(&c->faults);
-    if (lost)
+    if (lost) {
         c->epoch = next_epoch(c->epoch);
+        clear_stats(c); /* counters are monotonic within an epoch */
+    }
     c->ran = c->acked = c->driver = c->quiesce = c->reset_seen = false;
     c->feat_sel = c->int_mask = c->int_pending = 0;
     c->status = CIF_STATUS_RESETTING;

@@ -136,9 +136,10 @@ static json_t *dump_stats(struct hw_card *c, const char *words)
                               json_pack("{s:i, s:b, s:b, s:o}", "port", (int)i, "enabled",
                                         (int)c->ports[i].enabled, "link", (int)c->ports[i].link,
                                         "counters", counters(c->ports[i].stats)));
-    return json_pack("{s:b, s:I, s:I, s:I, s:I, s:o, s:o}", "ok", 1, "epoch", (json_int_t)c->epoch,
-                     "status", (json_int_t)c->status, "hb_fw", (json_int_t)c->hb_fw, "hb_dp",
-                     (json_int_t)c->hb_dp, "card", counters(c->stats), "ports", ports);
+    return json_pack("{s:b, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "ok", 1, "epoch",
+                     (json_int_t)c->epoch, "status", (json_int_t)c->status, "hb_fw",
+                     (json_int_t)c->hb_fw, "hb_dp", (json_int_t)c->hb_dp, "card",
+                     counters(c->stats), "total", counters(c->total), "ports", ports);
 }
 
 static json_t *dump_one_queue(const struct hw_card *c, const struct hw_queue *q)

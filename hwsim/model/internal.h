@@ -133,7 +133,8 @@ struct hw_card {
     struct hw_sa_table sa;
     struct hw_faults faults;
     uint64_t stats[CIF_STAT_COUNT];
-    struct hw_esp kat_out, kat_in; /* the heartbeat's known answer */
+    uint64_t total[CIF_STAT_COUNT]; /* since power-up, whatever was reset: for the dumps */
+    struct hw_esp kat_out, kat_in;  /* the heartbeat's known answer */
 
     uint8_t in[HW_PACKET_MAX], out[HW_PACKET_MAX]; /* Tx */
     uint8_t plain[HW_PACKET_MAX], rx[HW_PACKET_MAX];

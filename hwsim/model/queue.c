@@ -199,6 +199,8 @@ static void make_queue(struct hw_card *c, struct hw_queue *q, const uint8_t *r)
     q->cq.mod_count = cif_q_create_mod_count(r);
     memcpy(q->record, r, sizeof(q->record));
     memset(q->stats, 0, sizeof(q->stats));
+    if (hw_db_load(c, hw_db_page(q->qid) + CIF_DB_TAIL))
+        hw_count(c, HW_PORTS_MAX, NULL, CIF_STAT_DB_IGNORED, 1);
     hw_queue_clear(c, q);
     q->exists = true;
 }
