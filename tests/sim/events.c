@@ -15,10 +15,47 @@ struct event {
     unsigned weight;
 };
 
+/* 2,000 packets a second each way, over all flows. */
+static void traffic(struct sim *s, uint64_t until)
+{
+    while (s->now < until) {
+        for (int host = 0; host < SIM_HOSTS; host++)
+            if (s->host[host].engine)
+                flow_send(s, host, (unsigned)rng_below(&s->rng, s->n_flows));
+        sim_run(s, s->now + 500 * US);
+    }
+}
+
+static uint64_t missing(const struct sim *s)
+{
+    return traffic_sent(s) - traffic_delivered(s);
+}
+
+/* Long enough for the daemon to notice what does not show at once. */
+static void linger(struct sim *s)
+{
+    traffic(s, s->now + (rng_below(&s->rng, 2) ? 250 : 20) * MS);
+}
+
+/* A card dies and comes back. With a standby port the traffic is back at once, long before the
+ * card. */
 static void ev_kill(struct sim *s, int host)
 {
+    uint64_t dead = 20 + rng_below(&s->rng, 150);
     sim_card_kill(s, host);
-    s->host[host].card.back_at = s->now + rng_below(&s->rng, 300) * MS;
+    s->host[host].card.back_at = s->now + dead * MS;
+    if (!s->with_standby)
+        return;
+    traffic(s, s->now + 10 * MS);
+    sim_run(s, s->now + MS);
+    uint64_t before = missing(s);
+    traffic(s, s->host[host].card.back_at - 2 * MS);
+    sim_run(s, s->host[host].card.back_at - MS / 2);
+    if (missing(s) != before)
+        sim_fail(s,
+                 "host %d: %" PRIu64
+                 " packets were lost from 10 ms after the card's death on, with a standby port",
+                 host, missing(s) - before);
 }
 
 static void ev_kill_in_burst(struct sim *s, int host)
@@ -42,6 +79,7 @@ static void ev_stop_datapath(struct sim *s, int host)
     ctl(s, host,
         rng_below(&s->rng, 2) ? "fault add datapath what=stop ms=200"
                               : "fault add datapath what=stop");
+    linger(s);
 }
 
 static void ev_freeze(struct sim *s, int host)
@@ -49,6 +87,7 @@ static void ev_freeze(struct sim *s, int host)
     ctl(s, host,
         rng_below(&s->rng, 2) ? "fault add firmware what=freeze ms=30"
                               : "fault add firmware what=freeze");
+    linger(s);
 }
 
 /* Every status of the contract, for every command that the daemon uses. */
@@ -99,6 +138,20 @@ static void ev_data_dies(struct sim *s, int host)
     (void)sim_host_new(s, host, 1);
 }
 
+/* A page of the card's memory is unmapped while it works. */
+static void ev_unmap(struct sim *s, int host)
+{
+    struct sim_card *c = &s->host[host].card;
+    for (int tries = 0; tries < 64; tries++) {
+        const struct sim_dma *d = &c->dma[rng_below(&s->rng, SIM_DMA)];
+        if (!d->va)
+            continue;
+        c->hole = d->iova + rng_below(&s->rng, d->len / 4096) * 4096;
+        break;
+    }
+    linger(s);
+}
+
 static const struct event events[] = {{"card killed", ev_kill, 3},
                                       {"card killed in a burst", ev_kill_in_burst, 3},
                                       {"data path stopped", ev_stop_datapath, 2},
@@ -106,6 +159,7 @@ static const struct event events[] = {{"card killed", ev_kill, 3},
                                       {"commands refused", ev_refuse, 6},
                                       {"completions lost, late, doubled", ev_completions, 6},
                                       {"packets handed up raw", ev_raw, 2},
+                                      {"page unmapped", ev_unmap, 2},
                                       {"rekey", ev_rekey, 3},
                                       {"data process killed", ev_data_dies, 2}};
 
@@ -121,21 +175,12 @@ static const struct event *pick(struct sim *s)
     return e;
 }
 
-/* 2,000 packets a second each way, over all flows. */
-static void traffic(struct sim *s, uint64_t until)
-{
-    while (s->now < until) {
-        for (int host = 0; host < SIM_HOSTS; host++)
-            if (s->host[host].engine)
-                flow_send(s, host, (unsigned)rng_below(&s->rng, s->n_flows));
-        sim_run(s, s->now + 500 * US);
-    }
-}
-
 static void settle(struct sim *s, const char *what)
 {
-    for (int host = 0; host < SIM_HOSTS; host++)
+    for (int host = 0; host < SIM_HOSTS; host++) {
         sim_card_ctl(s, host, "fault del all");
+        s->host[host].card.hole = 0;
+    }
     if (!sim_settle(s, SETTLE)) {
         sim_fail(s, "after \"%s\" the placement did not come to rest in %llu ms", what,
                  (unsigned long long)(SETTLE / MS));
@@ -162,18 +207,31 @@ static void show_drops(struct sim *s, int host)
 
 static void burst(struct sim *s, const char *what)
 {
-    uint64_t missing = traffic_sent(s) - traffic_delivered(s);
+    uint64_t before = missing(s);
     for (int n = 0; n < BURST; n++)
         for (unsigned i = 0; i < s->n_flows; i++)
             for (int host = 0; host < SIM_HOSTS; host++)
                 flow_send(s, host, i);
     sim_run(s, s->now + 20 * MS);
-    uint64_t now_missing = traffic_sent(s) - traffic_delivered(s);
-    if (now_missing != missing)
+    uint64_t lost = missing(s) - before;
+    if (lost)
         sim_fail(s, "after \"%s\" had passed, %" PRId64 " of %d packets were lost", what,
-                 (int64_t)(now_missing - missing), BURST * 2 * (int)s->n_flows);
-    for (int host = 0; now_missing != missing && host < SIM_HOSTS; host++)
+                 (int64_t)lost, BURST * 2 * (int)s->n_flows);
+    for (int host = 0; lost && host < SIM_HOSTS; host++)
         show_drops(s, host);
+}
+
+/* From the card's return on it takes 200 ms at most until it serves again. */
+static void await_card(struct sim *s, int host)
+{
+    if (s->host[host].card.model)
+        return;
+    while (!s->host[host].card.model)
+        traffic(s, s->now + MS);
+    for (uint64_t end = s->now + 200 * MS; s->now < end && !sim_serves(s, host);)
+        traffic(s, s->now + MS);
+    if (!sim_serves(s, host))
+        sim_fail(s, "host %d: the card is back since 200 ms and does not serve", host);
 }
 
 unsigned events_run(struct sim *s, unsigned n)
@@ -194,13 +252,12 @@ unsigned events_run(struct sim *s, unsigned n)
             if (!s->host[h].card.model)
                 s->host[h].card.back_at =
                     s->host[h].card.back_at ? s->host[h].card.back_at : s->now;
-            while (!s->host[h].card.model)
-                traffic(s, s->now + 5 * MS);
+            await_card(s, h);
         }
         settle(s, e->name);
         if (s->verbose)
-            printf("%.6f   missing %" PRIu64 " of %" PRIu64 "\n", (double)s->now / 1e9,
-                   traffic_sent(s) - traffic_delivered(s), traffic_sent(s));
+            printf("%.6f   missing %" PRIu64 " of %" PRIu64 "\n", (double)s->now / 1e9, missing(s),
+                   traffic_sent(s));
         burst(s, e->name);
     }
     return done;

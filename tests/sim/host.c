@@ -10,7 +10,8 @@
 
 static struct sim_dma *find_dma(struct sim_card *c, uint64_t iova, size_t len)
 {
-    for (unsigned i = 0; i < SIM_DMA; i++)
+    bool holed = c->hole && iova < c->hole + 4096 && iova + len > c->hole;
+    for (unsigned i = 0; i < SIM_DMA && !holed; i++)
         if (c->dma[i].va && iova >= c->dma[i].iova && len <= c->dma[i].len &&
             iova - c->dma[i].iova <= c->dma[i].len - len)
             return &c->dma[i];
@@ -36,22 +37,75 @@ static int model_write(void *ctx, uint64_t iova, const void *buf, size_t len)
     return 0;
 }
 
-static int model_wire_tx(void *ctx, unsigned port, const uint8_t *frame, size_t len)
+static int onto_wire(struct sim *s, int from, const uint8_t *frame, size_t len)
 {
-    struct sim_card *c = ctx;
-    struct sim *s = c->sim;
-    struct sim_host *to = &s->host[!c->host];
-    (void)port;
+    struct sim_host *to = &s->host[!from];
     if (len > SIM_FRAME || to->tail - to->head == SIM_QUEUE)
         return -EAGAIN;
     struct frame *f = &to->in[to->tail++ % SIM_QUEUE];
     f->at = s->now + 20 * US;
     f->len = (uint16_t)len;
     memcpy(f->data, frame, len);
-    c->wire_tx++;
-    traffic_on_wire(s, c->host, frame, len);
+    traffic_on_wire(s, from, frame, len);
     return 0;
 }
+
+static int model_wire_tx(void *ctx, unsigned port, const uint8_t *frame, size_t len)
+{
+    struct sim_card *c = ctx;
+    (void)port;
+    return onto_wire(c->sim, c->host, frame, len);
+}
+
+/* --- the standby port
+ * -------------------------------------------------------------------------------- */
+
+static int plain_get(void *ctx, size_t room, struct dp_buf *b)
+{
+    struct sim_host *h = ctx;
+    if (room > sizeof h->standby.slot)
+        return -ENOBUFS;
+    *b = (struct dp_buf){h->standby.slot, sizeof h->standby.slot, 0};
+    return h->standby.open ? 0 : -ENODEV;
+}
+
+static int plain_send(void *ctx, struct dp_buf *b, const struct dp_tx *tx)
+{
+    struct sim_host *h = ctx;
+    return onto_wire(h->sim, h->index, b->p, tx->len) ? -ENOBUFS : 0;
+}
+
+static void plain_put(void *ctx, struct dp_buf *b)
+{
+    (void)ctx;
+    (void)b;
+}
+
+static void plain_flush(void *ctx)
+{
+    (void)ctx;
+}
+
+void sim_open_standby(struct sim *s, int host)
+{
+    struct sim_host *h = &s->host[host];
+    h->standby.open_at = 0;
+    h->standby.open = true;
+    h->standby.port = (struct dp_port){.ctx = h,
+                                       .card_index = -1,
+                                       .mtu = 1500,
+                                       .mac = {2, 0, 0, 0, 0, 1},
+                                       .get = plain_get,
+                                       .send = plain_send,
+                                       .put = plain_put,
+                                       .flush = plain_flush};
+    if (engine_port_open(h->engine, "ipsec0", "if:w0", &h->standby.port, s->now))
+        h->standby.open = false; /* not wanted any more */
+    h->next_poll = s->now;
+}
+
+/* --- registers
+ * --------------------------------------------------------------------------------------- */
 
 static int bus_read(void *ctx, uint32_t off, uint32_t *value)
 {
@@ -225,12 +279,13 @@ static void host_card_gone(void *ctx, const char *card, const char *why)
     h->card.open_at = h->sim->now + 2 * MS; /* what the parent's watch takes */
 }
 
-static void host_none(void *ctx, const char *iface, const char *port, bool open)
+static void host_want_port(void *ctx, const char *iface, const char *port, bool open)
 {
-    (void)ctx;
+    struct sim_host *h = ctx;
     (void)iface;
     (void)port;
-    (void)open;
+    h->standby.open = false;
+    h->standby.open_at = open ? h->sim->now + MS : 0; /* a message to the parent and back */
 }
 
 static void host_port_info(void *ctx, const char *iface, const uint8_t mac[6], uint16_t mtu)
@@ -273,7 +328,7 @@ int sim_host_new(struct sim *s, int index, int adopt)
                               .next_hop = host_next_hop,
                               .is_local = host_is_local,
                               .card_gone = host_card_gone,
-                              .want_port = host_none,
+                              .want_port = host_want_port,
                               .port_info = host_port_info,
                               .acquire = host_acquire,
                               .expired = host_expired,
@@ -305,7 +360,8 @@ void sim_host_end(struct sim *s, int index)
     struct sim_host *h = &s->host[index];
     engine_free(h->engine, s->now);
     h->engine = NULL;
-    h->card.open = false;
+    h->card.open = h->standby.open = false;
+    h->standby.open_at = 0;
 }
 
 /* --- the card's table against ours

@@ -1,5 +1,5 @@
-/* sallyport-sim --events N [--seed S] [--shape FILE.dtb] [--pcap FILE --sas FILE] [--verbose]
- * Ends with "N passed, N failed"; a failure names its seed. */
+/* sallyport-sim --events N [--seed S] [--shape FILE.dtb] [--standby] [--pcap FILE --sas FILE]
+ * [--verbose] Ends with "N passed, N failed"; a failure names its seed. */
 #include "hostd/base/log.h"
 #include "tests/sim/sim.h"
 
@@ -11,15 +11,15 @@ struct options {
     uint64_t seed;
     unsigned events;
     const char *shape, *pcap, *sas;
-    bool verbose;
+    bool verbose, standby;
 };
 
 static int parse(int argc, char **argv, struct options *o)
 {
     for (int i = 1; i < argc; i++) {
         const char *v = i + 1 < argc ? argv[i + 1] : NULL;
-        if (strcmp(argv[i], "--verbose") == 0) {
-            o->verbose = true;
+        if (strcmp(argv[i], "--verbose") == 0 || strcmp(argv[i], "--standby") == 0) {
+            *(argv[i][2] == 'v' ? &o->verbose : &o->standby) = true;
             continue;
         }
         if (!v)
@@ -112,16 +112,17 @@ int main(int argc, char **argv)
     log_set_clock(sim_clock);
     if (o.verbose)
         log_set_sink(show, &s);
-    if (sim_new(&s, o.seed, o.shape, pcap, sas))
+    if (sim_new(&s, o.seed, o.shape, o.standby, pcap, sas))
         return 2;
     s.verbose = o.verbose;
     unsigned done = events_run(&s, o.events);
     check_empty(&s);
-    printf("seed %" PRIu64 ", %s: %u events in %.1f s of virtual time; packets sent %" PRIu64
+    printf("seed %" PRIu64 ", %s%s: %u events in %.1f s of virtual time; packets sent %" PRIu64
            ", delivered %" PRIu64 ", lost %" PRIu64 ", wire frames %" PRIu64 ", in clear %" PRIu64
            "\n",
-           o.seed, o.shape, done, (double)s.now / 1e9, traffic_sent(&s), traffic_delivered(&s),
-           traffic_sent(&s) - traffic_delivered(&s), s.wire_frames, s.clear_on_wire);
+           o.seed, o.shape, o.standby ? " with standby ports" : "", done, (double)s.now / 1e9,
+           traffic_sent(&s), traffic_delivered(&s), traffic_sent(&s) - traffic_delivered(&s),
+           s.wire_frames, s.clear_on_wire);
     if (sas) {
         fprintf(sas, "\n]}\n");
         fclose(sas);

@@ -49,13 +49,13 @@ struct sim_card {
     struct sim_dma dma[SIM_DMA];
     uint64_t next_iova, next_run;
     uint64_t faults;  /* DMA outside of what was mapped */
+    uint64_t hole;    /* a page that was unmapped under the card's hands; 0: none */
     bool open;        /* the engine has it */
     bool cut;         /* a card that was killed: the connection to it stays dead */
     uint64_t open_at; /* the parent opens the card anew then; 0: nothing to open */
     uint64_t back_at; /* dead until then; 0: no plan */
     uint64_t
         sick_until; /* a fault that may cost packets has been set, or its recovery is under way */
-    uint64_t wire_rx, wire_tx;
 };
 
 struct frame {
@@ -64,9 +64,18 @@ struct frame {
     uint8_t data[SIM_FRAME];
 };
 
+/* A plain interface on the same wire. */
+struct sim_plain {
+    struct dp_port port;
+    uint8_t slot[SIM_FRAME + 64];
+    bool open;
+    uint64_t open_at; /* asked for: it is there then; 0: not asked */
+};
+
 struct sim_host {
     struct sim *sim;
     int index;
+    struct sim_plain standby;
     struct engine *engine;
     void *store;
     size_t store_len;
@@ -101,11 +110,11 @@ struct sim {
     bool first_sa;
     uint64_t clear_on_wire, wire_frames;
     uint64_t failures;
-    bool verbose;
+    bool verbose, with_standby;
 };
 
 /* world.c */
-int sim_new(struct sim *s, uint64_t seed, const char *shape, FILE *pcap, FILE *sas);
+int sim_new(struct sim *s, uint64_t seed, const char *shape, bool standby, FILE *pcap, FILE *sas);
 void sim_free(struct sim *s);
 /* Lets time pass until `until`: everything that is due happens in order. */
 void sim_run(struct sim *s, uint64_t until);
@@ -123,6 +132,8 @@ void sim_card_ctl(struct sim *s, int host, const char *line);
 /* Place in the SADB against the card's own table, both ways. */
 void sim_check_tables(struct sim *s, int host);
 int sim_card_open(struct sim *s, int host);
+bool sim_serves(const struct sim *s, int host);
+void sim_open_standby(struct sim *s, int host);
 const struct ip_addr *sim_addr(int host, bool six, bool inner, unsigned flow);
 
 /* traffic.c */

@@ -105,6 +105,8 @@ struct cfg sim_cfg(struct sim *s, int host)
     c.n_cards = 1;
     snprintf(c.interfaces[0].name, sizeof c.interfaces[0].name, "ipsec0");
     snprintf(c.interfaces[0].port, sizeof c.interfaces[0].port, "c0");
+    if (s->with_standby)
+        snprintf(c.interfaces[0].standby, sizeof c.interfaces[0].standby, "if:w0");
     c.n_interfaces = 1;
     c.policies = calloc(s->n_flows, sizeof *c.policies);
     c.n_policies = s->n_flows;

@@ -43,9 +43,10 @@ static int read_shape(struct sim *s, const char *path)
     return n ? 0 : -1;
 }
 
-int sim_new(struct sim *s, uint64_t seed, const char *shape, FILE *pcap, FILE *sas)
+int sim_new(struct sim *s, uint64_t seed, const char *shape, bool standby, FILE *pcap, FILE *sas)
 {
     memset(s, 0, sizeof *s);
+    s->with_standby = standby;
     s->seed = seed;
     s->rng.s = seed;
     s->now = SEC;
@@ -96,6 +97,8 @@ static uint64_t next_moment(const struct sim *s, uint64_t until)
             until = earlier(until, h->card.next_run);
         if (h->card.back_at)
             until = earlier(until, h->card.back_at);
+        if (h->standby.open_at && h->engine)
+            until = earlier(until, h->standby.open_at);
         if (h->card.open_at && h->card.model && h->engine && !h->card.open)
             until = earlier(until, h->card.open_at);
         if (h->head != h->tail)
@@ -108,9 +111,12 @@ static void deliver(struct sim *s, struct sim_host *h)
 {
     while (h->head != h->tail && h->in[h->head % SIM_QUEUE].at <= s->now) {
         struct frame *f = &h->in[h->head++ % SIM_QUEUE];
+        if (h->standby.open && h->engine) {
+            engine_from_wire(h->engine, 0, s->now, f->data, f->len, NULL);
+            h->next_poll = s->now;
+        }
         if (!h->card.model)
             continue;
-        h->card.wire_rx++;
         hw_card_wire_rx(h->card.model, s->now, 0, f->data, f->len);
         h->card.next_run = s->now;
     }
@@ -124,6 +130,8 @@ static void turn(struct sim *s, struct sim_host *h)
     if (c->open_at && c->open_at <= s->now && c->model && h->engine && !c->open &&
         sim_card_open(s, h->index))
         sim_fail(s, "the engine did not take the card");
+    if (h->standby.open_at && h->standby.open_at <= s->now && h->engine)
+        sim_open_standby(s, h->index);
     deliver(s, h);
     if (c->model && (c->next_run <= s->now || hw_doorbells_rung(c->model)))
         c->next_run = hw_card_run(c->model, s->now);
@@ -146,18 +154,23 @@ void sim_run(struct sim *s, uint64_t until)
     }
 }
 
-static bool at_rest(const struct sim_host *h)
+bool sim_serves(const struct sim *s, int host)
 {
     struct engine_card c;
-    return h->card.model && engine_card_at(h->engine, 0, &c) && c.unit &&
-           card_unit_serves(c.unit) && place_quiet(engine_place(h->engine));
+    return s->host[host].card.model && engine_card_at(s->host[host].engine, 0, &c) && c.unit &&
+           card_unit_serves(c.unit);
+}
+
+static bool at_rest(const struct sim *s, int host)
+{
+    return sim_serves(s, host) && place_quiet(engine_place(s->host[host].engine));
 }
 
 bool sim_settle(struct sim *s, uint64_t limit)
 {
     for (uint64_t end = s->now + limit; s->now < end;) {
         sim_run(s, s->now + 5 * MS);
-        if (at_rest(&s->host[0]) && at_rest(&s->host[1]))
+        if (at_rest(s, 0) && at_rest(s, 1))
             return true;
     }
     return false;
