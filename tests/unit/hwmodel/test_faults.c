@@ -43,7 +43,7 @@ static void mistakes_are_explained(void **state)
         {"fault add cmd=SA_ADD what=delay", "ms=N"},
         {"fault add cmd=SA_ADD status=BUSY nth=1 count=1", "exclude"},
         {"fault add cmd=SA_ADD status=BUSY rate=2", "from 0 to 1"},
-        {"fault add completion what=burn", "drop delay double"},
+        {"fault add completion what=burn", "delay drop double"},
         {"fault add completion queue=blue", "tx rx admin"},
         {"fault add datapath what=stop count=3", "keys of datapath"},
         {"fault add datapath until=monday", "reset"},
