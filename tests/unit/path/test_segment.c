@@ -43,13 +43,18 @@ static size_t super(uint8_t *f, const struct rig *r, bool v6, size_t n, uint8_t 
     return (size_t)(l4 - f) + hdr + n;
 }
 
-static void check(bool v6, bool udp, size_t n, uint16_t mss, uint8_t flags)
+static struct rig *passing(void)
 {
-    static uint8_t f[70000];
     struct rig *r = rig_new(1);
     struct spd_policy pass = rig_policy("p", "any", "any", SPD_PASS);
     rig_load(r, &pass, 1);
     r->port.mtu = 65535;
+    return r;
+}
+
+static void check(struct rig *r, bool v6, bool udp, size_t n, uint16_t mss, uint8_t flags)
+{
+    static uint8_t f[70000];
     size_t len = super(f, r, v6, n, flags, udp), hdr = udp ? 8 : 20 + OPTS;
     struct dp_offload off = {.needs_csum = true,
                              .gso = udp  ? DP_GSO_UDP
@@ -81,25 +86,25 @@ static void check(bool v6, bool udp, size_t n, uint16_t mss, uint8_t flags)
         at += part;
     }
     assert_int_equal(at, n);
-    rig_free(r);
+    rig_clear(r);
 }
 
 static void test_sizes(void **state)
 {
     static const size_t sizes[] = {0, 1, 99, 100, 101, 1459, 1460, 1461, 14600, 30001, 60000};
+    struct rig *r = passing();
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (unsigned v = 0; v < 4; v++) {
-            check(v & 1, v & 2, sizes[i], 1400, ACK);
-            check(v & 1, v & 2, sizes[i], (uint16_t)(sizes[i] / 7 + 100), ACK | FIN | PSH | CWR);
+            check(r, v & 1, v & 2, sizes[i], 1400, ACK);
+            check(r, v & 1, v & 2, sizes[i], (uint16_t)(sizes[i] / 7 + 100), ACK | FIN | PSH | CWR);
         }
+    rig_free(r);
 }
 
 static void test_malformed(void **state)
 {
     static uint8_t f[4096];
-    struct rig *r = rig_new(1);
-    struct spd_policy pass = rig_policy("p", "any", "any", SPD_PASS);
-    rig_load(r, &pass, 1);
+    struct rig *r = passing();
     size_t n = super(f, r, false, 3000, ACK, false);
     static const struct dp_offload bad[] = {
         {.gso = DP_GSO_TCP4, .gso_size = 0},
@@ -127,12 +132,10 @@ static void test_malformed(void **state)
 /* Partial checksums are complete before ESP: for the pseudo header's sum the kernel has put in. */
 static void test_partial(void **state)
 {
+    struct rig *r = passing();
     for (int v6 = 0; v6 < 2; v6++)
         for (size_t n = 0; n < 300; n++) {
             uint8_t f[1024], g[1024];
-            struct rig *r = rig_new(1);
-            struct spd_policy pass = rig_policy("p", "any", "any", SPD_PASS);
-            rig_load(r, &pass, 1);
             size_t len = rig_udp(f, r, true, v6 ? A6 : A4, v6 ? B6 : B4, 7, 9, n, false);
             size_t l4 = len - n - 8;
             struct ip_addr s = rig_ip(v6 ? A6 : A4), d = rig_ip(v6 ? B6 : B4);
@@ -143,8 +146,9 @@ static void test_partial(void **state)
             dp_from_tap(r->dp, r->now, g, len, &off);
             assert_int_equal(r->n_out, 1);
             assert_memory_equal(r->out[0].p, f, len);
-            rig_free(r);
+            rig_clear(r);
         }
+    rig_free(r);
 }
 
 /* A super-packet of a tunnel takes one number a segment, and "too big" is told once. */
