@@ -50,6 +50,13 @@ static void dp_card_failed(void *ctx, struct sa *sa, const char *what)
     place_failed(f->e->place, sa, what, f->e->now);
 }
 
+/* The card has the endpoint in its record: it gets the SA anew. */
+static void dp_moved(void *ctx, struct sa *sa)
+{
+    struct iface *f = ctx;
+    place_changed(f->e->place, sa, f->e->now);
+}
+
 /* --- interfaces
  * ----------------------------------------------------------------------------------- */
 
@@ -72,7 +79,8 @@ static int iface_init(struct engine *e, unsigned i)
                          .is_local = dp_is_local,
                          .acquire = dp_acquire,
                          .life = dp_life,
-                         .card_failed = dp_card_failed};
+                         .card_failed = dp_card_failed,
+                         .moved = dp_moved};
     return dp_new(&f->dp, &dc, &ops, e->spd, e->sad);
 }
 
@@ -126,6 +134,7 @@ static int engine_parts(struct engine *e, void *store, size_t store_len, int ado
         snprintf(e->cards[i].name, sizeof e->cards[i].name, "%s", e->cfg->cards[i].name);
         snprintf(e->cards[i].at, sizeof e->cards[i].at, "%s", e->cfg->cards[i].at);
         snprintf(e->cards[i].away, sizeof e->cards[i].away, "not opened yet");
+        place_card_known(e->place, (int)i, e->cards[i].name, e->cards[i].away);
     }
     e->n_cards = e->cfg->n_cards;
     e->n_ifaces = e->cfg->n_interfaces;
@@ -134,11 +143,16 @@ static int engine_parts(struct engine *e, void *store, size_t store_len, int ado
     return rc;
 }
 
-/* Every SA that was adopted asks for its place as a new one does. */
+/* Every SA that was adopted asks for its place as a new one does; one whose policy is gone ends. */
 static void place_all(struct engine *e, uint64_t now)
 {
-    for (struct sa *sa = sad_next(e->sad, NULL); sa; sa = sad_next(e->sad, sa))
-        place_sa(e->place, sa, now);
+    for (struct sa *sa = sad_next(e->sad, NULL), *next; sa; sa = next) {
+        next = sad_next(e->sad, sa);
+        if (spd_by_id(e->spd, sa->spec.policy_id))
+            place_sa(e->place, sa, now);
+        else
+            sad_delete(e->sad, sa);
+    }
 }
 
 static int copy_cfg(const struct cfg *from, struct cfg **out)

@@ -53,6 +53,7 @@ static int port_send(void *ctx, struct dp_buf *b, const struct dp_tx *tx)
         port_put(u, b);
         return rc == -EPIPE ? -ENODEV : -ENOBUFS;
     }
+    u->posted[b->id] = true;
     u->in_flight++;
     return 0;
 }
@@ -76,8 +77,13 @@ static void one_tx_done(struct card_unit *u, const struct card_tx_done *d)
 {
     static const enum dp_fate fates[] = {
         [CIF_FATE_SENT] = DP_SENT, [CIF_FATE_UNSENT] = DP_UNSENT, [CIF_FATE_MAYBE] = DP_MAYBE_SENT};
-    if (d->buf == CARD_BUF_NONE || d->user >= UNIT_TX_BUFS)
+    if (d->buf == CARD_BUF_NONE || d->buf >= UNIT_TX_BUFS)
         return;
+    if (d->user != d->buf || !u->posted[d->buf]) {
+        card_buf_put(u->card, 0, d->buf);
+        return;
+    }
+    u->posted[d->buf] = false;
     struct dp_tx tx = u->tx[d->user];
     bool lost = d->status == CARD_TXS_LOST;
     u->in_flight--;

@@ -54,6 +54,7 @@ struct card_unit {
     bool querying;
 
     struct dp_tx tx[UNIT_TX_BUFS]; /* by buffer */
+    bool posted[UNIT_TX_BUFS];     /* by us: libcard's own known-answer packets are not */
     unsigned in_flight;
     uint32_t pending_seen;
     bool room_wanted;
