@@ -90,7 +90,7 @@ static void one_tx_done(struct card_unit *u, const struct card_tx_done *d)
     u->lost += lost;
     u->ops.tx_done(u->ops.ctx, u->index, &tx, card_buf_data(u->card, 0, d->buf) + d->off,
                    lost ? DP_MAYBE_SENT : fates[d->fate],
-                   lost ? "the ring was lost" : cif_txs_text(d->status));
+                   lost ? "the ring was lost" : cif_txs_name(d->status));
     card_buf_put(u->card, 0, d->buf);
 }
 
@@ -117,7 +117,7 @@ static void one_rx(struct card_unit *u, const struct card_rx *r)
             return;
         }
     } else if (r->kind == CIF_RXK_RAW) {
-        rx.raw_reason = cif_rxs_text(r->status);
+        rx.raw_reason = cif_rxs_name(r->status);
     } else if (r->kind != CIF_RXK_CLEAR) {
         return;
     }

@@ -1,5 +1,6 @@
 #include "hostd/data/port/packet_port.h"
 
+#include "hostd/base/bytes.h"
 #include "hostd/data/host/tap.h"
 
 #include <errno.h>
@@ -184,6 +185,18 @@ static void port_flush(void *ctx)
     p->queued = 0;
 }
 
+/* veth and virtio hand over frames whose checksum the sender left to hardware that is not there.
+ * Programs that read raw frames (DHCP clients) refuse these: it is completed here. A super-packet
+ * keeps its partial one, since the TAP takes it so. */
+static void complete_checksum(uint8_t *frame, size_t len, struct dp_offload *off)
+{
+    if (!off->needs_csum || off->gso != DP_GSO_NONE)
+        return;
+    uint16_t sum = ip_sum_fold(ip_sum(frame + off->csum_start, len - off->csum_start, 0));
+    put_be16(frame + off->csum_start + off->csum_offset, sum ? sum : 0xffff);
+    off->needs_csum = false;
+}
+
 int packet_port_read(struct packet_port *p, unsigned max, packet_rx rx, void *ctx)
 {
     unsigned n = 0;
@@ -202,6 +215,7 @@ int packet_port_read(struct packet_port *p, unsigned max, packet_rx rx, void *ct
         struct dp_offload off;
         if (got <= PACKET_VNET || vnet_decode(hdr, (size_t)got - PACKET_VNET, &off))
             continue;
+        complete_checksum(p->rx, (size_t)got - PACKET_VNET, &off);
         rx(ctx, p->rx, (size_t)got - PACKET_VNET, &off);
     }
     return (int)n;
