@@ -22,8 +22,6 @@ static uint64_t clock_ns;
 static struct vfu v;
 static int mem_fd = -1;
 static uint8_t *mem;
-static void *blob;
-static size_t blob_len;
 
 static uint64_t fuzz_now(void *ctx)
 {
@@ -59,27 +57,38 @@ static int bus_wire(void *ctx, unsigned port, const uint8_t *frame, size_t len)
     return n++ % 7 ? 0 : -11;
 }
 
-static void set_up(void)
+/* Once: the memory, the card, the server. */
+static void make_all(void)
 {
     struct hw_bus bus = {NULL, bus_read, bus_write, bus_irq, bus_wire, NULL};
     const char *err;
-    uint8_t master[2] = {6, 0};
+    size_t len;
+    void *blob = shape_load("hwsim/cards/small.dts", &len);
 
-    if (mem_fd < 0) {
-        blob = shape_load("hwsim/cards/small.dts", &blob_len);
-        mem_fd = memfd_create("fuzz", MFD_CLOEXEC);
-        if (!blob || mem_fd < 0 || ftruncate(mem_fd, MEM) < 0)
-            abort();
-        mem = mmap(NULL, MEM, PROT_READ | PROT_WRITE, MAP_SHARED, mem_fd, 0);
-    }
-    clock_ns = 1000000;
-    memset(&v, 0, sizeof(v));
-    v.card = hw_card_new(blob, blob_len, &bus, 1, clock_ns, &err);
+    mem_fd = memfd_create("fuzz", MFD_CLOEXEC);
+    if (!blob || mem_fd < 0 || ftruncate(mem_fd, MEM) < 0)
+        abort();
+    mem = mmap(NULL, MEM, PROT_READ | PROT_WRITE, MAP_SHARED, mem_fd, 0);
+    v.card = hw_card_new(blob, len, &bus, 1, clock_ns, &err);
     v.bar2_fd = -1;
     v.now = fuzz_now;
     v.send = fuzz_send;
     if (!v.card || vfu_init(&v) < 0)
         abort();
+    free(blob);
+}
+
+/* Each input meets a card just switched on. */
+static void set_up(void)
+{
+    uint8_t master[2] = {6, 0};
+
+    if (mem_fd < 0)
+        make_all();
+    clock_ns = 1000000;
+    hw_card_reset(v.card, HW_RESET_P, clock_ns);
+    memset(hw_doorbells(v.card), 0, hw_bar2_size(v.card));
+    memset(mem, 0, 0x8000);
     dma_map_add(&v.dma, BASE, MEM, 3, mem_fd, 0);
     hw_pci_write(v.card, clock_ns, 4, master, 2);
 }
@@ -181,7 +190,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         data += n;
         size -= n;
     }
-    hw_card_free(v.card);
-    vfu_free(&v);
+    vfu_disconnect(&v);
     return 0;
 }
