@@ -39,9 +39,7 @@ static const struct field cfg_fields[] = {
     F(cfg, K_U16, natt_port, UINT16_MAX),
 };
 
-static const struct field port_fields[] = {
-    {"port", K_U16, 0, UINT16_MAX}
-};
+static const struct field port_fields[] = {{"port", K_U16, 0, UINT16_MAX}};
 
 static const struct field card_fields[] = {T(cfg_card, name), T(cfg_card, at)};
 

@@ -23,9 +23,7 @@ static const char *const level_names[LOG_LVL_COUNT] = {
 /* The administrator's guide has a second number for one message: taken on input, never written. */
 static const struct {
     unsigned alias, number;
-} aliases[] = {
-    {203, 31}
-};
+} aliases[] = {{203, 31}};
 
 /* The limit: at most LIMIT records of one message in a period; what is over is counted. */
 enum { LIMIT = 100 };

@@ -63,8 +63,9 @@ enum msg_fd_kind {
     MSG_FD_NETLINK, /* a NETLINK_ROUTE socket, bound to link, address, route, neighbour groups */
     MSG_FD_CONTROL, /* → control: the listening control socket; arg = the group that may read,
                        ifindex = the group that may change (UINT32_MAX: none) */
-    MSG_FD_LOG, /* → control: a log file, O_APPEND; arg 1 = two-line form, 2 = JSON; replaces the
-                   one before. Control asks for a new one by MSG_ADMIN {"method": "log.rotate"} */
+    MSG_FD_LOG, /* → control: a log file, O_APPEND; arg 1 = two-line form, 2 = JSON, 3 = standard
+                   error, two-line form (-f); replaces the one before. Control asks for a new one by
+                   MSG_ADMIN {"method": "log.rotate"} */
 };
 
 struct msg_fd {

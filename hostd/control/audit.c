@@ -16,12 +16,12 @@ enum { LINE = 4096 };
 
 void audit_init(struct audit *a)
 {
-    *a = (struct audit){.fd = {-1, -1, -1}, .level = LOG_LVL_ERROR};
+    *a = (struct audit){.fd = {-1, -1, -1, -1}, .level = LOG_LVL_ERROR};
 }
 
 void audit_close(struct audit *a)
 {
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < AUDIT_FORMS; i++) {
         if (a->fd[i] >= 0)
             close(a->fd[i]);
         a->fd[i] = -1;
@@ -32,7 +32,7 @@ int audit_fd(struct audit *a, uint32_t form, int fd)
 {
     struct stat st;
 
-    if (form != AUDIT_TEXT && form != AUDIT_JSON) {
+    if (form < AUDIT_TEXT || form >= AUDIT_FORMS) {
         close(fd);
         return -EINVAL;
     }
@@ -67,8 +67,8 @@ static bool write_form(struct audit *a, int form, const struct log_record *r, ui
 
     if (a->fd[form] < 0)
         return true;
-    len = form == AUDIT_TEXT ? log_two_lines(r, wall_sec, line, sizeof line)
-                             : log_json(r, wall_sec, line, sizeof line - 1);
+    len = form == AUDIT_JSON ? log_json(r, wall_sec, line, sizeof line - 1)
+                             : log_two_lines(r, wall_sec, line, sizeof line);
     if (len >= sizeof line - 1)
         len = sizeof line - 2;
     if (form == AUDIT_JSON)
@@ -89,7 +89,7 @@ static void say_failed(struct audit *a, uint64_t wall_sec)
     snprintf(r.text, sizeof r.text, "%u records could not be written", n);
     snprintf(r.object, sizeof r.object, "control");
     a->failed = 0;
-    for (int form = AUDIT_TEXT; form <= AUDIT_JSON; form++)
+    for (int form = AUDIT_TEXT; form < AUDIT_FORMS; form++)
         if (!write_form(a, form, &r, wall_sec))
             a->failed = n;
 }
@@ -107,7 +107,7 @@ static void say_on_stderr(int err)
 
 static void check_size(struct audit *a)
 {
-    for (int form = AUDIT_TEXT; form <= AUDIT_JSON; form++) {
+    for (int form = AUDIT_TEXT; form < AUDIT_FORMS; form++) {
         if (a->asked || !a->size_max || !a->file[form] || a->size[form] < a->size_max)
             continue;
         a->asked = true;
@@ -124,7 +124,7 @@ void audit_write(struct audit *a, const struct log_record *r, uint64_t wall_sec)
     if (!row || row->level > a->level)
         return;
     say_failed(a, wall_sec);
-    for (int form = AUDIT_TEXT; form <= AUDIT_JSON; form++)
+    for (int form = AUDIT_TEXT; form < AUDIT_FORMS; form++)
         ok &= write_form(a, form, r, wall_sec);
     if (!ok && a->failed++ == 0)
         say_on_stderr(errno);

@@ -6,12 +6,13 @@
 
 #include <stdbool.h>
 
-enum audit_form { AUDIT_TEXT = 1, AUDIT_JSON = 2 }; /* as in MSG_FD_LOG */
+/* As in MSG_FD_LOG: files in the two forms, and standard error in the two-line form. */
+enum audit_form { AUDIT_TEXT = 1, AUDIT_JSON, AUDIT_CONSOLE, AUDIT_FORMS };
 
 struct audit {
-    int fd[3]; /* by form; -1: none */
-    bool file[3];
-    uint64_t size[3];
+    int fd[AUDIT_FORMS]; /* by form; -1: none */
+    bool file[AUDIT_FORMS];
+    uint64_t size[AUDIT_FORMS];
     uint64_t size_max; /* octets after which full is called; 0: never */
     enum log_level level;
     uint32_t failed;         /* records that could not be written since the last that could */

@@ -130,8 +130,8 @@ void parent_give_logs(struct parent *p, int next)
     int r = p->cfg.log_dir[0] ? give_audit(p, next) : 0;
     if (r)
         log_event(MSG_LOG_NOT_OPENED, p->cfg.log_dir, strerror(-r));
-    if ((r || !p->cfg.log_dir[0]) && p->opt.foreground)
-        give(&p->child[PROC_CONTROL], MSG_FD_LOG, 1, 0, STDERR_FILENO);
+    if (p->opt.foreground)
+        give(&p->child[PROC_CONTROL], MSG_FD_LOG, 3, 0, STDERR_FILENO);
 }
 
 int parent_give_control(struct parent *p)

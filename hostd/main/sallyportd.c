@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { EXIT_USAGE = 2 };
@@ -123,6 +124,7 @@ static int run_role(const struct options *o)
         int r = rundir_path(o->parent.rundir, "empty", empty);
         if (!r)
             r = role_user(o->parent.user, &user);
+        tzset(); /* the log's dates are local: the zone is read before the root is empty */
         if (!r)
             r = role_enter(proc_row(id), &user, empty, getppid());
         if (!r)
