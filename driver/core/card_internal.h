@@ -85,6 +85,7 @@ struct queue {
     uint32_t lost_head, n_lost;
     uint64_t progress;  /* when the last completion came */
     uint64_t suspect;   /* when a descriptor was first seen overdue; 0 = none */
+    uint64_t looked;    /* Tx: when the caller last reaped */
     unsigned lost_last; /* lost by the last going down */
     char why[CARD_REASON_MAX];
     uint64_t n_posted, n_done, n_lost_total, n_bad, n_resets, n_wakes;

