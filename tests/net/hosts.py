@@ -45,13 +45,11 @@ class Card:
     def __init__(self, world, name, port, shape="reference", ns=None):
         self.world, self.name, self.port, self.shape, self.ns = world, name, port, shape, ns
         self.socket = world.path(f"{name}.sock")
-        self.program, self.starts = None, 0
+        self.program = None
 
-    def start(self, port=None):
-        """Starts the program; the socket exists when this returns. A capture of an earlier life is kept."""
-        self.starts += 1
-        port = (port or self.port).replace("{n}", str(self.starts))
-        command = [self.world.binary("hwsim"), "-c", os.path.join(SHAPES, self.shape + ".dts"), "-s", self.socket, "-p", "0=" + port]
+    def start(self):
+        """Starts the program; the socket exists when this returns. A capture of an earlier life goes on."""
+        command = [self.world.binary("hwsim"), "-c", os.path.join(SHAPES, self.shape + ".dts"), "-s", self.socket, "-p", "0=" + self.port]
         for leftover in (self.socket, self.socket + ".ctl"):
             if os.path.exists(leftover):
                 os.unlink(leftover)

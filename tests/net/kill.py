@@ -22,9 +22,14 @@ def rules():
 
 def start(world, kind="card", after_stop="discard"):
     scene = Scene(world, kind, rules(), inner=INNER, after_stop=after_stop)
-    scene.start()
-    scene.pair = scene.connect("lan", esn=True)
-    scene.wait_place(*scene.pair, "card" if scene.cards else "software")
+    try:
+        scene.start()
+        scene.pair = scene.connect("lan", esn=True)
+        scene.wait_place(*scene.pair, "card" if scene.cards else "software")
+    except BaseException:
+        scene.stop()
+        release(world)
+        raise
     return scene
 
 

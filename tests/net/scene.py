@@ -53,8 +53,11 @@ class Scene:
     # --- wires ---
 
     def build_card(self):
-        link = self.world.path("link")
-        self.card_of("a", f"link:{link},pcap={self.world.path('link-{n}.pcapng')}")
+        # A card that is started again goes on in its capture; another scene has one of its own.
+        self.world.links = getattr(self.world, "links", 0) + 1
+        link = self.world.path(f"link{self.world.links}")
+        self.link_file = link + ".pcapng"
+        self.card_of("a", f"link:{link},pcap={self.link_file}")
         self.card_of("b", f"link:{link}")
         self.ports = {s: {"port": "c0"} for s in "ab"}
 
@@ -232,7 +235,7 @@ class Scene:
         """Everything that was on the wire so far, in order."""
         files = [c.stop() for c in self.captures]
         if self.kind == "card":
-            files = [self.world.path(f"link-{n}.pcapng") for n in range(1, self.cards["a"].starts + 1)]
+            files = [self.link_file]
         return capture.merge(files) if len(files) > 1 else capture.read(files[0])
 
     def judge(self, on_inner=None, until=None):

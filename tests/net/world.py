@@ -61,10 +61,13 @@ class World:
         return os.path.join(self.dir, name)
 
     def binary(self, name):
-        found = os.path.join(self.build, "bin", name)
-        if not os.path.exists(found):
-            raise NetError(f"{os.path.relpath(found, ROOT)} is not built")
-        return found
+        """A program, as it was when this run first used it: a build beside the run does not change it."""
+        mine, found = self.path("bin-" + name), os.path.join(self.build, "bin", name)
+        if not os.path.exists(mine):
+            if not os.path.exists(found):
+                raise NetError(f"{os.path.relpath(found, ROOT)} is not built")
+            shutil.copy(found, mine)
+        return mine
 
     def space(self, name):
         """A network namespace with its loopback up."""
