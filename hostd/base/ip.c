@@ -143,10 +143,28 @@ const char *ip_range_str(const struct ip_range *r, char *buf)
     return buf;
 }
 
+/* The sum does not depend on byte order until it is stored (RFC 1071, 2B): eight octets at a time
+ * as the machine reads them, put into network order once at the end. */
+static uint32_t sum_words(const uint8_t *data, size_t len)
+{
+    uint64_t s = 0, w;
+    for (; len; data += 8, len -= 8) {
+        memcpy(&w, data, 8);
+        s += (w & 0xffffffff) + (w >> 32);
+    }
+    while (s >> 16)
+        s = (s & 0xffff) + (s >> 16);
+    uint16_t native = (uint16_t)s;
+    uint8_t b[2];
+    memcpy(b, &native, 2);
+    return get_be16(b);
+}
+
 uint32_t ip_sum(const uint8_t *data, size_t len, uint32_t sum)
 {
-    uint64_t s = sum;
-    for (; len >= 2; data += 2, len -= 2)
+    size_t words = len & ~(size_t)7;
+    uint64_t s = (uint64_t)sum + (words ? sum_words(data, words) : 0);
+    for (data += words, len -= words; len >= 2; data += 2, len -= 2)
         s += get_be16(data);
     if (len)
         s += (uint32_t)data[0] << 8;
