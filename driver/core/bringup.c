@@ -42,8 +42,10 @@ static enum result start_reset(struct card *c)
     c->db_shift = cif_field(timing, CIF_TIMING_DB_STRIDE_MASK, CIF_TIMING_DB_STRIDE_SHIFT);
     if (c->db_shift < 12 || c->db_shift > 20)
         return refuse(c, "the card's doorbell stride cannot be");
-    if (!card_wr(c, CIF_REG_RESET_REASON, c->reset_code) ||
-        !card_wr(c, CIF_REG_CONTROL, CIF_CONTROL_RESET))
+    bool written = c->reset_written;
+    c->reset_written = false;
+    if (!written && (!card_wr(c, CIF_REG_RESET_REASON, c->reset_code) ||
+                     !card_wr(c, CIF_REG_CONTROL, CIF_CONTROL_RESET)))
         return STOP;
     return NEXT;
 }

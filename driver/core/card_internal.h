@@ -126,6 +126,7 @@ struct card {
     bool step_started, bus_reset_tried;
     uint64_t running_since;
     enum cif_reset reset_code;
+    bool reset_written; /* by the recovery: the bring-up need not write it again */
 
     uint32_t epoch, timing;
     unsigned db_shift;

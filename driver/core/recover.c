@@ -36,9 +36,9 @@ void recover_reset(struct card *c, enum cif_reset code, const char *fmt, ...)
              "card reset: %s", why);
     /* At once, though the bring-up may wait: whoever takes over the wire must not meet packets of
      * the old rings there. */
-    if (!card_wr(c, CIF_REG_RESET_REASON, code) ||
-        !card_wr(c, CIF_REG_CONTROL, CIF_CONTROL_RESET))
+    if (!card_wr(c, CIF_REG_RESET_REASON, code) || !card_wr(c, CIF_REG_CONTROL, CIF_CONTROL_RESET))
         return;
+    c->reset_written = true;
     queue_all_down(c, why);
     bringup_retry(c, code);
     card_set_state(c, CARD_RECOVERING, why);
