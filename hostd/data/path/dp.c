@@ -44,9 +44,10 @@ int dp_new(struct dp **out, const struct dp_config *cfg, const struct dp_ops *op
     d->sad = sad;
     d->frag_id = (uint32_t)(cfg->rng_seed * UINT64_C(0x9e3779b97f4a7c15) >> 32);
     d->flows = flow_cache_new(cfg->rng_seed ^ UINT64_C(0x5bd1e995));
-    d->reasm = reasm_new(cfg->reassembly_bytes, cfg->rng_seed);
+    d->wire_frags = reasm_new(cfg->reassembly_bytes / 2, cfg->rng_seed);
+    d->own_frags = reasm_new(cfg->reassembly_bytes / 2, ~cfg->rng_seed);
     d->hold = hold_new(cfg->hold_packets, cfg->hold_per_flow);
-    bool ok = d->flows && d->reasm && d->hold;
+    bool ok = d->flows && d->wire_frags && d->own_frags && d->hold;
     for (unsigned i = 0; buffers(d, i); i++) {
         *buffers(d, i) = calloc(1, FRAME_BUF);
         ok = ok && *buffers(d, i);
@@ -64,7 +65,8 @@ void dp_free(struct dp *d)
     if (!d)
         return;
     flow_cache_free(d->flows);
-    reasm_free(d->reasm);
+    reasm_free(d->wire_frags);
+    reasm_free(d->own_frags);
     hold_free(d->hold);
     for (unsigned i = 0; buffers(d, i); i++) {
         if (*buffers(d, i))
@@ -98,10 +100,12 @@ void dp_set_port(struct dp *d, const struct dp_port *port)
 uint64_t dp_tick(struct dp *d, uint64_t now)
 {
     unsigned lost = 0;
-    uint64_t a = reasm_age(d->reasm, now, &d->c.drops[DP_DROP_REASSEMBLY]);
-    uint64_t b = hold_age(d->hold, now, &lost);
+    uint64_t a = reasm_age(d->wire_frags, now, &d->c.drops[DP_DROP_REASSEMBLY]);
+    uint64_t b = reasm_age(d->own_frags, now, &d->c.drops[DP_DROP_REASSEMBLY]);
+    uint64_t c = hold_age(d->hold, now, &lost);
     d->c.drops[DP_DROP_HOLD_FULL] += lost;
-    return a < b ? a : b;
+    a = a < b ? a : b;
+    return a < c ? a : c;
 }
 
 void dp_flush(struct dp *d)
@@ -118,7 +122,7 @@ const struct dp_counters *dp_counters(const struct dp *d)
 void dp_in_use(const struct dp *d, size_t *held, size_t *fragments)
 {
     *held = hold_count(d->hold);
-    *fragments = reasm_count(d->reasm);
+    *fragments = reasm_count(d->wire_frags) + reasm_count(d->own_frags);
 }
 
 bool dp_cache_at(const struct dp *d, unsigned i, struct dp_cache_row *out)

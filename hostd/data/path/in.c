@@ -101,7 +101,7 @@ static void in_ip(struct dp *d, uint64_t now, const uint8_t *frame, size_t len)
         dp_drop(d, DP_DROP_MALFORMED);
     else if (p.i.frag == IP_WHOLE)
         in_packet(d, now, &p);
-    else if (reasm_add(d->reasm, now, inbound, &p, d->whole, &whole,
+    else if (reasm_add(d->wire_frags, now, inbound, &p, d->whole, &whole,
                        &d->c.drops[DP_DROP_REASSEMBLY]) == REASM_WHOLE)
         in_packet(d, now, &whole);
 }

@@ -22,7 +22,7 @@ static void inner(struct dp *d, uint64_t now, struct sa *sa, const uint8_t *fram
         dp_sa_drop(sa, SA_DROP_MALFORMED);
     else if (p.i.frag == IP_WHOLE)
         deliver(d, sa, &p);
-    else if (reasm_add(d->reasm, now, space, &p, d->whole, &whole,
+    else if (reasm_add(d->own_frags, now, space, &p, d->whole, &whole,
                        &d->c.drops[DP_DROP_REASSEMBLY]) == REASM_WHOLE)
         deliver(d, sa, &whole);
 }

@@ -249,8 +249,8 @@ static void out_ip(struct dp *d, uint64_t now, const uint8_t *frame, size_t len)
         out_packet(d, now, &p);
         return;
     }
-    if (reasm_add(d->reasm, now, outbound, &p, d->whole, &whole, &d->c.drops[DP_DROP_REASSEMBLY]) ==
-        REASM_WHOLE)
+    if (reasm_add(d->own_frags, now, outbound, &p, d->whole, &whole,
+                  &d->c.drops[DP_DROP_REASSEMBLY]) == REASM_WHOLE)
         out_packet(d, now, &whole);
 }
 

@@ -173,7 +173,9 @@ struct dp {
     uint8_t mac[6], far_mac[6];
     struct dp_counters c;
     struct flow_cache *flows;
-    struct reasm *reasm;
+    /* Apart, so that a flood from the wire takes no room from the host's own fragments nor from
+     * those that came out of ESP. Half the configured memory each. */
+    struct reasm *wire_frags, *own_frags;
     struct hold *hold;
     struct bucket told, walks; /* too big told; SADB walks for quoted errors */
     uint32_t frag_id;

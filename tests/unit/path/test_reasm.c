@@ -187,12 +187,39 @@ static void test_spaces(void **state)
     reasm_free(r);
 }
 
+/* A flood from the wire does not end what the host is sending. */
+static void test_flood(void **state)
+{
+    struct rig *r = rig_new(1);
+    struct spd_policy pass = rig_policy("p", "any", "any", SPD_PASS);
+    size_t len, held, kept;
+    rig_load(r, &pass, 1);
+    cut(false, 1600, 1500, 5, &len);
+    rig_send_host(r, pieces[0], piece_len[0]);
+    uint8_t last[2048];
+    size_t last_len = piece_len[1];
+    memcpy(last, pieces[1], last_len);
+    for (uint32_t id = 0; id < 3000; id++) {
+        cut(id & 1, 3000, 1500, 100 + id, &len);
+        memcpy(pieces[0], r->port.mac, 6);
+        rig_send_wire(r, pieces[0], piece_len[0]);
+    }
+    dp_in_use(r->dp, &held, &kept);
+    assert_true(kept > 50 && kept < 300);
+    assert_int_equal(rig_drop(r, DP_DROP_REASSEMBLY), 3001 - kept);
+    assert_int_equal(r->n_out, 0);
+    rig_send_host(r, last, last_len);
+    assert_int_equal(r->n_out, 2);
+    rig_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_orders),   cmocka_unit_test(test_holes_and_time),
         cmocka_unit_test(test_overlaps), cmocka_unit_test(test_ends),
         cmocka_unit_test(test_bounds),   cmocka_unit_test(test_spaces),
+        cmocka_unit_test(test_flood),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
