@@ -139,7 +139,9 @@ static bool list_has(struct tree *t, int node, const char *name, const char *wor
 {
     int len;
     const char *p = text(t, node, name, &len);
-    for (const char *end = p + (p ? len : 0); p && p < end; p += strlen(p) + 1) {
+    if (!p)
+        return false;
+    for (const char *end = p + len; p < end; p += strlen(p) + 1) {
         if (!strcmp(p, word))
             return true;
     }
