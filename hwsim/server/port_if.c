@@ -50,7 +50,8 @@ static void fix_ip(uint8_t *ip, size_t len, unsigned i)
 }
 
 /* The upper header of one segment, and its checksum whole. */
-static void fix_l4(const struct hw_frame *f, uint8_t *l4, size_t len, uint32_t seq, bool last)
+static void fix_l4(const struct hw_frame *f, uint8_t *l4, size_t len, uint32_t seq, bool first,
+                   bool last)
 {
     bool tcp = f->proto == HW_IPPROTO_TCP;
     uint8_t *field = l4 + (tcp ? 16 : 6);
@@ -58,6 +59,8 @@ static void fix_l4(const struct hw_frame *f, uint8_t *l4, size_t len, uint32_t s
 
     if (tcp) {
         hw_put32(l4 + 4, seq);
+        if (!first)
+            l4[13] &= 0x7f; /* CWR on the first only */
         if (!last)
             l4[13] &= (uint8_t)~0x09; /* FIN and PSH on the last only */
     } else {
@@ -94,9 +97,8 @@ static int cut(const struct vnet *v, const uint8_t *data, size_t len,
         memcpy(out, data, head);
         memcpy(out + head, data + at, part);
         fix_ip(out + f.l2_len, head - f.l2_len + part, i);
-        fix_l4(&f, out + l4, head - l4 + part, seq + (uint32_t)(at - head), at + part == len);
-        if (i && f.proto == HW_IPPROTO_TCP)
-            out[l4 + 13] &= 0x7f; /* CWR on the first only */
+        fix_l4(&f, out + l4, head - l4 + part, seq + (uint32_t)(at - head), i == 0,
+               at + part == len);
         emit(ctx, out, head + part);
     }
     return 0;

@@ -133,7 +133,8 @@ static int defer(struct vfu *v, uint32_t region, uint64_t at, const uint8_t *dat
     d->region = region;
     d->offset = at;
     d->len = (uint32_t)len;
-    memcpy(d->data, data, len);
+    if (len)
+        memcpy(d->data, data, len);
     return 0;
 }
 
