@@ -18,7 +18,7 @@ struct page {
 };
 
 struct replies {
-    STAILQ_HEAD(, page) pages;
+    STAILQ_HEAD(pages, page) pages;
     size_t bytes;
 };
 
