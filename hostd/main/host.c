@@ -240,6 +240,14 @@ void host_attach(struct host *h)
     cards_configure(h);
 }
 
+void host_ready(struct host *h)
+{
+    h->served = true;
+    for (unsigned k = 0; k < CFG_INTERFACES; k++)
+        if (h->ifs[k].name[0] && h->ifs[k].tap >= 0)
+            sys_tap_carrier(h->ifs[k].tap, true);
+}
+
 void host_detach(struct host *h)
 {
     h->attached = false;

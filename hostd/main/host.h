@@ -32,6 +32,8 @@ void host_free(struct host *h);
 void host_configure(struct host *h, const struct cfg *cfg);
 /* A data process is there: gives it the netlink socket, each TAP and each port. */
 void host_attach(struct host *h);
+/* It serves: interfaces get their carrier, for good. */
+void host_ready(struct host *h);
 /* It is gone: its cards and sockets are closed. */
 void host_detach(struct host *h);
 

@@ -14,20 +14,15 @@
 
 #define MS 1000000ull
 
-/* After a sign of life of the socket's folder a server may not listen yet: tries in ms. Then, and
- * where nothing can be watched, the slow timer. A card that data gives up as soon as it has it gets
- * the same delays. */
-static const uint16_t retry_ms[] = {2, 3, 5, 10, 20, 50, 100, 200, 500};
-enum {
-    RETRIES = sizeof retry_ms / sizeof *retry_ms,
-    UNWATCHED = 6 /* no slower than this row when nobody tells us of the folder */
-};
+/* After a sign of life of the socket's folder a server may not listen yet: tries in ms. The last
+ * row repeats, for what no watch can see: a server that listens again on the same socket. A card
+ * that data gives up as soon as it has it gets the same delays. */
+static const uint16_t retry_ms[] = {2, 3, 5, 10, 20, 20, 50, 100};
+enum { RETRIES = sizeof retry_ms / sizeof *retry_ms };
 
 static void retry_later(struct host_card *c)
 {
     unsigned at = c->tries < RETRIES ? c->tries : RETRIES - 1;
-    if (c->watch < 0 && at > UNWATCHED)
-        at = UNWATCHED;
     c->tries++;
     struct timeval tv = {0, retry_ms[at] * 1000};
     event_add(c->retry, &tv);

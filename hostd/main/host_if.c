@@ -38,6 +38,8 @@ static int open_tap(struct host_if *i)
     }
     i->trouble = 0;
     i->tap = fd;
+    /* Duplicate address detection must not run while nobody carries its packets. */
+    sys_tap_carrier(fd, i->h->served);
     for (size_t k = 0; k < sizeof tap_sysctls / sizeof *tap_sysctls; k++)
         sys_sysctl(tap_sysctls[k].family, i->name, tap_sysctls[k].key, tap_sysctls[k].value);
     return 0;

@@ -62,6 +62,7 @@ struct host {
     struct event *changed, *settle;
     const struct cfg *cfg;
     bool attached;
+    bool served; /* a data process has served once */
     struct host_if ifs[CFG_INTERFACES];
     struct host_card cards[CFG_CARDS];
     double probe_tokens;
@@ -70,6 +71,8 @@ struct host {
 
 /* --- host_sys.c: calls to the system that are not rtnetlink. 0 (or a descriptor) or -errno --- */
 int sys_tap_open(const char *name, uid_t owner, uint32_t *index);
+/* Without a carrier nothing is sent, and IPv6 begins no duplicate address detection. */
+void sys_tap_carrier(int fd, bool on);
 /* The device goes when its last descriptor is closed. */
 void sys_tap_forget(int fd);
 /* Writes to /proc/sys/net/FAMILY/conf/DEVICE/KEY. */

@@ -56,6 +56,12 @@ int sys_tap_open(const char *name, uid_t owner, uint32_t *index)
     return r;
 }
 
+void sys_tap_carrier(int fd, bool on)
+{
+    int carrier = on;
+    ioctl(fd, TUNSETCARRIER, &carrier);
+}
+
 void sys_tap_forget(int fd)
 {
     ioctl(fd, TUNSETPERSIST, 0);

@@ -234,6 +234,8 @@ static void tell_started(struct parent *p)
 static void on_ready(struct parent *p, struct child *c, struct msg *m)
 {
     c->ready = true;
+    if (c->id == PROC_DATA)
+        host_ready(p->host);
     for (unsigned i = PROC_PARENT + 1; i < PROC_COUNT; i++)
         if (proc_row(i)->started && !p->child[i].ready)
             return;
