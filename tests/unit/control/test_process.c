@@ -414,6 +414,54 @@ static void test_slow_client(void **state)
     close(fd);
 }
 
+enum { PAGES = 96, PAGE = 32000 };
+
+static void send_pages(struct msg_chan *c, uint32_t id)
+{
+    char *body = malloc(PAGE + 100);
+    struct pollfd p = {msg_chan_fd(c), POLLOUT, 0};
+    int r;
+
+    for (int i = 0; i < PAGES; i++) {
+        sprintf(body, "{\"more\":%s,\"result\":{\"rows\":[\"", i < PAGES - 1 ? "true" : "false");
+        size_t head = strlen(body);
+        memset(body + head, 'x', PAGE);
+        strcpy(body + head + PAGE, "\"]}}");
+        while ((r = msg_send(c, MSG_REPLY, id, body, strlen(body), NULL, 0)) == -EAGAIN)
+            assert_int_equal(poll(&p, 1, 10000), 1);
+        assert_int_equal(r, 0);
+    }
+    free(body);
+}
+
+/* A report of 3 MiB for a client that pauses: data waits, nothing is lost, nobody is cut. */
+static void test_long_report(void **state)
+{
+    static const char ask[] = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"sa.list\"}\n";
+    struct rig *r = *state;
+    char *line = malloc(2 * PAGE);
+    int fd = raw_client(r), lines = 0;
+    struct msg m;
+    FILE *f;
+    pid_t pid;
+
+    assert_int_equal(write(fd, ask, sizeof ask - 1), sizeof ask - 1);
+    next(r->data, &m);
+    pid = fork();
+    if (pid == 0) {
+        send_pages(r->data, m.id);
+        _exit(0);
+    }
+    usleep(700000);
+    f = fdopen(fd, "r");
+    while (lines < PAGES && fgets(line, 2 * PAGE, f))
+        lines += strstr(line, "\"rows\":[\"xxx") != NULL;
+    assert_int_equal(lines, PAGES);
+    assert_int_equal(code_of(pid), 0);
+    fclose(f);
+    free(line);
+}
+
 static void test_parent_gone(void **state)
 {
     struct rig *r = *state;
@@ -439,7 +487,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_version),      T(test_pages),       T(test_descriptor),     T(test_data_dies),
         T(test_parent_calls), T(test_log),         T(test_log_at_the_end), T(test_rotate),
-        T(test_raw_clients),  T(test_slow_client), T(test_parent_gone),
+        T(test_raw_clients),  T(test_slow_client), T(test_long_report),    T(test_parent_gone),
     };
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);
