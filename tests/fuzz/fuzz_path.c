@@ -201,15 +201,19 @@ static void renew(struct world *w)
     w->in_udp = add(w, ESP_IN, spd_at(w->spd, 1)->id, 0x2002, ESP_TRANSPORT, ESP_ENCAP_UDP);
 }
 
-static void from_tap(struct world *w, const uint8_t *p, size_t n, uint8_t kind)
+static void undone(struct world *w, const uint8_t *p, size_t n, uint8_t kind)
 {
     struct dp_offload o = {.needs_csum = kind & 8, .gso = (enum dp_gso)(kind >> 4 & 3)};
+    struct dp_rx rx = {.kind = DP_RX_WIRE, .frame = p + 3, .len = n - 3, .off = &o};
     if (n < 8)
         return;
     o.csum_start = p[0];
     o.csum_offset = p[1];
     o.gso_size = (uint16_t)(p[2] << 2 | 1);
-    dp_from_tap(w->dp, w->now, p + 3, n - 3, &o);
+    if (kind & 0x80)
+        dp_from_port(w->dp, w->now, &rx);
+    else
+        dp_from_tap(w->dp, w->now, p + 3, n - 3, &o);
 }
 
 static void completion(struct world *w, uint8_t kind)
@@ -228,7 +232,7 @@ static void record(struct world *w, uint8_t kind, const uint8_t *p, size_t n)
     struct dp_rx rx = {.kind = DP_RX_WIRE, .frame = p, .len = n};
     switch (kind & 7) {
     case 0:
-        from_tap(w, p, n, kind);
+        undone(w, p, n, kind);
         break;
     case 1:
         dp_from_tap(w->dp, w->now, p, n, NULL);

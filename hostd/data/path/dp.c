@@ -2,7 +2,7 @@
  *
  * Who may write which working buffer (each FRAME_BUF octets), so that a frame in use is never
  * overwritten while packets released from the hold queue pass through the same code:
- *   work    from the TAP: a completed checksum, or the segment in hand
+ *   work    a completed checksum, or the segment in hand
  *   whole   a packet put together from fragments
  *   held    a packet taken out of the hold queue
  *   piece   a piece of one of these on its way to the port or the TAP

@@ -10,7 +10,7 @@ void in_tap(struct dp *d, const uint8_t *frame, size_t len)
         memcpy(d->piece, d->mac, 6);
         frame = d->piece;
     }
-    if (d->ops.to_tap(d->ops.ctx, frame, len, NULL))
+    if (d->ops.to_tap(d->ops.ctx, frame, len, d->rx_off))
         dp_drop(d, DP_DROP_TAP_FULL);
     else
         d->c.tap_out++;
@@ -106,6 +106,33 @@ static void in_ip(struct dp *d, uint64_t now, const uint8_t *frame, size_t len)
         in_packet(d, now, &whole);
 }
 
+/* What a kernel left undone on the way (veth, GRO). Datagrams may be ESP, so they are cut and each
+ * is judged; TCP is never ours to open and goes on as one, as the TAP takes it. */
+static void in_undone(struct dp *d, uint64_t now, const struct dp_rx *rx)
+{
+    struct seg s;
+    size_t n;
+    if (rx->off->gso == DP_GSO_NONE) {
+        if (seg_complete(d->work, rx->frame, rx->len, rx->off))
+            in_ip(d, now, d->work, rx->len);
+        else
+            dp_drop(d, DP_DROP_MALFORMED);
+        return;
+    }
+    if (!seg_begin(&s, rx->frame, rx->len, rx->off)) {
+        dp_drop(d, DP_DROP_MALFORMED);
+        return;
+    }
+    if (rx->off->gso != DP_GSO_UDP) {
+        d->rx_off = rx->off;
+        in_ip(d, now, rx->frame, rx->len);
+        d->rx_off = NULL;
+        return;
+    }
+    while ((n = seg_next(&s, d->work)) != 0)
+        in_ip(d, now, d->work, n);
+}
+
 static bool for_us(const struct dp *d, const uint8_t *dst)
 {
     return (dst[0] & 1) || memcmp(dst, d->mac, 6) == 0 ||
@@ -126,6 +153,9 @@ void dp_from_port(struct dp *d, uint64_t now, const struct dp_rx *rx)
         open_protected(d, now, rx);
     else if (!for_us(d, rx->frame))
         dp_drop(d, DP_DROP_NOT_FOR_US);
+    else if ((type == ETH_IP4 || type == ETH_IP6) && rx->off &&
+             (rx->off->needs_csum || rx->off->gso != DP_GSO_NONE))
+        in_undone(d, now, rx);
     else if (type == ETH_IP4 || type == ETH_IP6)
         in_ip(d, now, rx->frame, rx->len);
     else

@@ -180,8 +180,9 @@ struct dp {
     struct bucket told, walks; /* too big told; SADB walks for quoted errors */
     uint32_t frag_id;
     bool releasing;
-    bool told_once;         /* of this super-packet: one "too big" is enough */
-    const char *raw_reason; /* of the frame in work */
+    bool told_once;                  /* of this super-packet: one "too big" is enough */
+    const char *raw_reason;          /* of the frame in work */
+    const struct dp_offload *rx_off; /* of a TCP super-packet in work, which goes on as one */
     /* Working memory, FRAME_BUF each. Who may use which is in dp.c. */
     uint8_t *work, *whole, *piece, *cipher, *plain, *held;
 };

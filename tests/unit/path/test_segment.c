@@ -175,13 +175,51 @@ static void test_tunnel(void **state)
     rig_free(r);
 }
 
+static const struct dp_offload *seen;
+static int with_offload(void *ctx, const uint8_t *frame, size_t len, const struct dp_offload *off)
+{
+    seen = off;
+    return rig_to_tap(ctx, frame, len, off);
+}
+
+/* From a plain interface: TCP goes on as one, datagrams are cut, a checksum is completed. */
+static void test_from_wire(void **state)
+{
+    static uint8_t f[70000];
+    struct rig *r = passing();
+    r->dp->ops.to_tap = with_offload;
+    size_t len = super(f, r, false, 30000, ACK, false);
+    struct dp_offload off = {.needs_csum = true,
+                             .csum_start = 34,
+                             .csum_offset = 16,
+                             .gso = DP_GSO_TCP4,
+                             .gso_size = 1000};
+    struct dp_rx rx = {.kind = DP_RX_WIRE, .frame = f, .len = len, .off = &off};
+    memcpy(f, r->port.mac, 6);
+    dp_from_port(r->dp, r->now, &rx);
+    assert_int_equal(r->n_tap, 1);
+    assert_ptr_equal(seen, &off);
+    assert_int_equal(r->tap[0].tx.len, len);
+    len = super(f, r, true, 30000, 0, true);
+    memcpy(f, r->port.mac, 6);
+    off.gso = DP_GSO_UDP;
+    rx.len = len;
+    dp_from_port(r->dp, r->now, &rx);
+    assert_int_equal(r->n_tap, 31);
+    assert_null(seen);
+    for (unsigned i = 1; i < 31; i++) {
+        struct pkt p;
+        assert_true(pkt_parse(&p, r->tap[i].p, r->tap[i].tx.len) && l4_sum_good(&p));
+    }
+    rig_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_partial),
-        cmocka_unit_test(test_tunnel),
+        cmocka_unit_test(test_sizes),     cmocka_unit_test(test_malformed),
+        cmocka_unit_test(test_partial),   cmocka_unit_test(test_tunnel),
+        cmocka_unit_test(test_from_wire),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
