@@ -10,6 +10,17 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* libfyaml 0.7.12 loses a buffer of a quoted text that is long, escaped and not closed: a kilobyte
+ * for a file that is refused. Our own leaks stay visible: every path of ours allocates in this
+ * program.
+ */
+const char *__lsan_default_suppressions(void);
+
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libfyaml.so\n";
+}
+
 struct parts {
     const uint8_t *data;
     size_t size;
