@@ -86,10 +86,7 @@ int msg_send(struct msg_chan *c, uint16_t type, uint32_t id, const void *body, s
         const void *in;
         void *out;
     } b = {body};
-    struct iovec iov[2] = {
-        {&h,    sizeof h},
-        {b.out, len     }
-    };
+    struct iovec iov[2] = {{&h, sizeof h}, {b.out, len}};
     struct msghdr mh = {.msg_iov = iov, .msg_iovlen = len ? 2 : 1};
     union fd_room room;
     if (n_fds)
@@ -125,10 +122,7 @@ static void take_fds(struct msghdr *mh, struct msg *m)
 int msg_recv(struct msg_chan *c, struct msg *m)
 {
     struct msg_header h;
-    struct iovec iov[2] = {
-        {&h,      sizeof h},
-        {c->body, BODY_MAX}
-    };
+    struct iovec iov[2] = {{&h, sizeof h}, {c->body, BODY_MAX}};
     union fd_room room;
     struct msghdr mh = {
         .msg_iov = iov, .msg_iovlen = 2, .msg_control = room.b, .msg_controllen = sizeof room.b};

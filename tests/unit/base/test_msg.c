@@ -146,13 +146,13 @@ static void test_malformed(void **state)
         size_t sent;
         unsigned n_fds;
     } rows[] = {
-        {MSG_VERSION,     0,                         11,           1}, /* no whole header */
-        {MSG_VERSION + 1, 4,                         16,           2}, /* another version */
-        {MSG_VERSION,     5,                         16,           1}, /* says more than there is */
-        {MSG_VERSION,     3,                         16,           1}, /* says less */
-        {MSG_VERSION,     0xffffffff,                16,           0},
-        {MSG_VERSION,     MSG_MAX + 64 - MSG_HEADER, MSG_MAX + 64, 1}, /* longer than allowed */
-        {MSG_VERSION,     4,                         16,           8}, /* too many descriptors */
+        {MSG_VERSION, 0, 11, 1},     /* no whole header */
+        {MSG_VERSION + 1, 4, 16, 2}, /* another version */
+        {MSG_VERSION, 5, 16, 1},     /* says more than there is */
+        {MSG_VERSION, 3, 16, 1},     /* says less */
+        {MSG_VERSION, 0xffffffff, 16, 0},
+        {MSG_VERSION, MSG_MAX + 64 - MSG_HEADER, MSG_MAX + 64, 1}, /* longer than allowed */
+        {MSG_VERSION, 4, 16, 8},                                   /* too many descriptors */
     };
     unsigned before = open_fds();
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
