@@ -184,8 +184,10 @@ static uint64_t running_next(const struct card *c)
 
 static void arm_admin(struct card *c)
 {
-    card_doorbell(c, 0, CIF_DB_ACQ_HEAD, (c->acq.idx & 0xffff) | CIF_DB_ARM);
-    card_doorbell(c, 0, CIF_DB_EVQ_HEAD, (c->evq.idx & 0xffff) | CIF_DB_ARM);
+    if (ring_wants_arm(&c->acq))
+        card_doorbell(c, 0, CIF_DB_ACQ_HEAD, (c->acq.idx & 0xffff) | CIF_DB_ARM);
+    if (ring_wants_arm(&c->evq))
+        card_doorbell(c, 0, CIF_DB_EVQ_HEAD, (c->evq.idx & 0xffff) | CIF_DB_ARM);
 }
 
 uint64_t card_poll(struct card *c, uint64_t now)

@@ -24,6 +24,8 @@ struct ring {
     uint32_t size;  /* entries, a power of two */
     uint32_t esize; /* octets of an entry */
     uint32_t idx;   /* free-running: next entry to read, or to fill */
+    bool armed;     /* the interrupt is armed, since nothing was read after armed_at */
+    uint32_t armed_at;
 };
 
 /* One admin command slot; its number is the cid. Its buffers belong to it from SENT to FREE. */
@@ -170,6 +172,8 @@ void ring_zero(struct ring *r);
 /* Next entry of a completion ring copied once into out (r->esize octets): 1 got it, 0 none yet,
  * -EBADMSG a phase that cannot be, or a later entry was written before this one. */
 int ring_take(struct ring *r, uint8_t *out);
+/* Must the interrupt be armed (again)? An unread entry fires at once, so then: yes. */
+bool ring_wants_arm(struct ring *r);
 static inline uint8_t *ring_at(const struct ring *r, uint32_t idx)
 {
     return r->mem.va + (size_t)(idx & (r->size - 1)) * r->esize;

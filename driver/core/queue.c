@@ -313,7 +313,7 @@ void card_queue_arm(struct card *c, bool tx, unsigned i)
     if (!q)
         return;
     pthread_mutex_lock(&q->lock);
-    if (q->state == QUEUE_UP)
+    if (q->state == QUEUE_UP && ring_wants_arm(&q->cq))
         queue_doorbell(q, CIF_DB_CQ_HEAD, (q->cq.idx & 0xffff) | CIF_DB_ARM);
     pthread_mutex_unlock(&q->lock);
 }

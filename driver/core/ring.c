@@ -27,6 +27,7 @@ void ring_zero(struct ring *r)
 {
     memset(r->mem.va, 0, (size_t)r->size * r->esize);
     r->idx = 0;
+    r->armed = false;
 }
 
 static uint8_t phase_at(const struct ring *r, uint32_t idx)
@@ -62,4 +63,13 @@ int ring_take(struct ring *r, uint8_t *out)
     memcpy(out, ring_at(r, r->idx), r->esize);
     r->idx++;
     return 1;
+}
+
+bool ring_wants_arm(struct ring *r)
+{
+    if (r->armed && r->armed_at == r->idx && phase_at(r, r->idx) != phase_wanted(r, r->idx))
+        return false;
+    r->armed = true;
+    r->armed_at = r->idx;
+    return true;
 }

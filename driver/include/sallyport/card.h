@@ -266,7 +266,8 @@ int card_ping(struct card *card, uint64_t echo, card_cb cb, void *arg);
 
 /* --- packet queues
  * -------------------------------------------------------------------------------- */
-/* Numbers: q is the index into cfg.tx or cfg.rx. Buffers are numbers of the queue; card_buf_data
+/* A worker may begin with the first RUNNING, and need not stop at a reset.
+ * Numbers: q is the index into cfg.tx or cfg.rx. Buffers are numbers of the queue; card_buf_data
  * gives the memory. A queue call returns -EPIPE while its queue is down; the card's thread must
  * then be told to call card_poll. */
 
