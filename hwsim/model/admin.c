@@ -139,6 +139,8 @@ static void finish(struct hw_card *c, const struct hw_cmd *m)
     struct hw_pending *p;
 
     make_acq(c, m, acq);
+    if (f && f->what == HW_WHAT_GARBLE)
+        hw_garble(c, acq, sizeof(acq));
     if (f && f->what == HW_WHAT_DROP)
         return;
     if (f && f->what == HW_WHAT_DELAY) {

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "hwsim/model/internal.h"
+#include "hwsim/model/random.h"
 
 uint32_t hw_crc32(const uint8_t *p, size_t len)
 {
@@ -14,6 +15,12 @@ uint32_t hw_crc32(const uint8_t *p, size_t len)
             crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
     }
     return ~crc;
+}
+
+void hw_garble(struct hw_card *c, uint8_t *p, size_t len)
+{
+    while (len--)
+        *p++ = (uint8_t)hw_random(&c->random);
 }
 
 void hw_count(struct hw_card *c, unsigned port, struct hw_queue *q, unsigned stat, uint64_t n)

@@ -77,9 +77,11 @@ bool hw_fault_lasting(const struct hw_faults *f, uint64_t now, enum hw_fault_sit
 uint64_t hw_fault_next_end(const struct hw_faults *f, uint64_t now)
 {
     uint64_t next = HW_NEVER;
-    unsigned i;
+    unsigned live = 0, i;
 
-    for (i = 0; i < HW_FAULT_MAX; i++)
+    for (i = 0; i < HW_SITE_COUNT; i++)
+        live += f->per_site[i];
+    for (i = 0; live && i < HW_FAULT_MAX; i++)
         if (in_force(&f->list[i], now) && f->list[i].until < next)
             next = f->list[i].until;
     return next;

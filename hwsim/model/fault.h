@@ -51,6 +51,7 @@ enum hw_fault_what {
     HW_WHAT_DELAY,
     HW_WHAT_DROP,
     HW_WHAT_DOUBLE,
+    HW_WHAT_GARBLE,
     HW_WHAT_STOP,
     HW_WHAT_FREEZE,
     HW_WHAT_RAW,

@@ -20,7 +20,8 @@ static const struct site_row {
 } sites[HW_SITE_COUNT] = {
     [HW_SITE_CMD] = {"cmd", BIT(HW_WHAT_REFUSE) | BIT(HW_WHAT_DELAY), HW_WHAT_REFUSE},
     [HW_SITE_COMPLETION] = {"completion",
-                            BIT(HW_WHAT_DROP) | BIT(HW_WHAT_DELAY) | BIT(HW_WHAT_DOUBLE),
+                            BIT(HW_WHAT_DROP) | BIT(HW_WHAT_DELAY) | BIT(HW_WHAT_DOUBLE) |
+                                BIT(HW_WHAT_GARBLE),
                             HW_WHAT_DROP},
     [HW_SITE_DATAPATH] = {"datapath", BIT(HW_WHAT_STOP), HW_WHAT_STOP},
     [HW_SITE_FIRMWARE] = {"firmware", BIT(HW_WHAT_FREEZE), HW_WHAT_FREEZE},
@@ -33,10 +34,10 @@ static const struct site_row {
 };
 
 static const char *const whats[HW_WHAT_COUNT] = {
-    [HW_WHAT_REFUSE] = "refuse", [HW_WHAT_DELAY] = "delay", [HW_WHAT_DROP] = "drop",
-    [HW_WHAT_DOUBLE] = "double", [HW_WHAT_STOP] = "stop",   [HW_WHAT_FREEZE] = "freeze",
-    [HW_WHAT_RAW] = "raw",       [HW_WHAT_FAIL] = "fail",   [HW_WHAT_DOWN] = "down",
-    [HW_WHAT_DIE] = "die",
+    [HW_WHAT_REFUSE] = "refuse", [HW_WHAT_DELAY] = "delay",   [HW_WHAT_DROP] = "drop",
+    [HW_WHAT_DOUBLE] = "double", [HW_WHAT_GARBLE] = "garble", [HW_WHAT_STOP] = "stop",
+    [HW_WHAT_FREEZE] = "freeze", [HW_WHAT_RAW] = "raw",       [HW_WHAT_FAIL] = "fail",
+    [HW_WHAT_DOWN] = "down",     [HW_WHAT_DIE] = "die",
 };
 
 const char *hw_fault_site_name(enum hw_fault_site site)

@@ -34,7 +34,8 @@ struct hw_cq {
     uint32_t unfired;
 };
 
-/* A completion that is late by a fault. Those behind it in the same packet queue wait, too. */
+/* A completion that is late by a fault. Those behind it in the same packet queue wait, too, while
+ * the packets themselves go on. */
 struct hw_late {
     struct hw_late *next;
     uint64_t due;
@@ -58,6 +59,7 @@ struct hw_queue {
     uint16_t seen_tail, seen_head; /* doorbells as the last run found them */
     struct hw_cq cq;
     struct hw_late *late, **late_end;
+    uint32_t n_late;
     struct hw_held *held, **held_end; /* Rx: frames that wait for buffers */
     unsigned n_held;
     uint8_t record[CIF_Q_CREATE_SIZE];
@@ -161,6 +163,8 @@ int hw_cq_write(struct hw_card *c, struct hw_cq *q, const uint8_t *entry);
 /* Fires what is armed and due. Returns when moderation wants to be looked at again. */
 uint64_t hw_cq_arm(struct hw_card *c, struct hw_cq *q);
 void hw_count(struct hw_card *c, unsigned port, struct hw_queue *q, unsigned stat, uint64_t n);
+/* Random octets, for the fault that garbles a completion. */
+void hw_garble(struct hw_card *c, uint8_t *p, size_t len);
 uint32_t hw_crc32(const uint8_t *p, size_t len);
 
 /* --- events.c ------------------------------------------------------------------------------------
@@ -176,7 +180,7 @@ void hw_queue_error(struct hw_card *c, struct hw_queue *q, unsigned qerr, uint16
 void hw_queue_complete(struct hw_card *c, struct hw_queue *q, const uint8_t *entry);
 /* Writes late completions that are due; returns the next due time. */
 uint64_t hw_queue_late(struct hw_card *c, struct hw_queue *q);
-/* Room for one more completion, doubled ones included, and nothing late in the way. */
+/* Room for one more completion, late and doubled ones included. */
 bool hw_queue_may_complete(const struct hw_card *c, const struct hw_queue *q);
 void hw_queue_clear(struct hw_card *c, struct hw_queue *q); /* indices, held frames, late ones */
 void hw_queues_drop(struct hw_card *c);                     /* level F */

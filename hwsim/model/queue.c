@@ -17,7 +17,9 @@ void hw_queue_error(struct hw_card *c, struct hw_queue *q, unsigned qerr, uint16
 bool hw_queue_may_complete(const struct hw_card *c, const struct hw_queue *q)
 {
     /* two: a fault may write one twice; late ones will want their places, too */
-    return !q->late && hw_cq_room(c, &q->cq) >= (c->faults.per_site[HW_SITE_COMPLETION] ? 2u : 1u);
+    uint32_t need = q->n_late + (c->faults.per_site[HW_SITE_COMPLETION] ? 2u : 1u);
+
+    return hw_cq_room(c, &q->cq) >= need;
 }
 
 static void write_entry(struct hw_card *c, struct hw_queue *q, const uint8_t *entry)
@@ -38,6 +40,7 @@ static void put_off(struct hw_queue *q, const uint8_t *entry, uint64_t due)
         q->late_end = &q->late;
     *q->late_end = l;
     q->late_end = &l->next;
+    q->n_late++;
 }
 
 void hw_queue_complete(struct hw_card *c, struct hw_queue *q, const uint8_t *entry)
@@ -46,11 +49,16 @@ void hw_queue_complete(struct hw_card *c, struct hw_queue *q, const uint8_t *ent
     const struct hw_fault *f =
         hw_fault_hit(&c->faults, c->now,
                      &HW_FAULT_AT(HW_SITE_COMPLETION, .queue = HW_AT(kind), .qid = HW_AT(q->qid)));
+    uint8_t noise[sizeof(((struct hw_late *)0)->entry)];
 
+    if (f && f->what == HW_WHAT_GARBLE) {
+        hw_garble(c, noise, sizeof(noise));
+        entry = noise;
+    }
     if (f && f->what == HW_WHAT_DROP)
         return;
-    if (f && f->what == HW_WHAT_DELAY) {
-        put_off(q, entry, c->now + f->ms * HW_MS);
+    if (q->late || (f && f->what == HW_WHAT_DELAY)) {
+        put_off(q, entry, c->now + (f && f->what == HW_WHAT_DELAY ? f->ms * HW_MS : 0));
         return;
     }
     write_entry(c, q, entry);
@@ -64,6 +72,7 @@ uint64_t hw_queue_late(struct hw_card *c, struct hw_queue *q)
 
     while ((l = q->late) && l->due <= c->now && hw_cq_room(c, &q->cq)) {
         q->late = l->next;
+        q->n_late--;
         if (!q->stopped)
             write_entry(c, q, l->entry);
         free(l);
@@ -95,7 +104,7 @@ void hw_queue_clear(struct hw_card *c, struct hw_queue *q)
         free(h);
         hw_count(c, q->port, q, CIF_STAT_RX_FROZEN, 1);
     }
-    q->n_held = 0;
+    q->n_held = q->n_late = 0;
     q->head = 0;
     q->cq.count = 0;
     q->cq.unfired = 0;

@@ -141,8 +141,11 @@ static int read_sa(const void *fdt, struct hw_shape *s, const char **err)
         if (lists(fdt, sa, "hdr", hdr_words[i].word))
             s->hdr |= hdr_words[i].bit;
     read_families(fdt, sa, s);
-    if (suites >= 0)
-        fdt_for_each_subnode(node, fdt, suites) if (!bad) bad = read_suite(fdt, node, s, err);
+    if (suites < 0)
+        return 0;
+    for (node = fdt_first_subnode(fdt, suites); node >= 0 && !bad;
+         node = fdt_next_subnode(fdt, node))
+        bad = read_suite(fdt, node, s, err);
     return bad;
 }
 
@@ -168,8 +171,10 @@ static void read_ports(const void *fdt, struct hw_shape *s)
 {
     int ports = fdt_path_offset(fdt, "/ports"), node;
 
-    if (ports >= 0)
-        fdt_for_each_subnode(node, fdt, ports) read_port(fdt, node, s);
+    if (ports < 0)
+        return;
+    for (node = fdt_first_subnode(fdt, ports); node >= 0; node = fdt_next_subnode(fdt, node))
+        read_port(fdt, node, s);
 }
 
 /* What the model needs to be able to keep its promises. */

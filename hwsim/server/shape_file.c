@@ -80,8 +80,7 @@ bool shape_set_mac(void *fdt, unsigned port, const uint8_t mac[6])
 
     if (ports < 0)
         return false;
-    fdt_for_each_subnode(node, fdt, ports)
-    {
+    for (node = fdt_first_subnode(fdt, ports); node >= 0; node = fdt_next_subnode(fdt, node)) {
         int len;
         const uint8_t *reg = fdt_getprop(fdt, node, "reg", &len);
 

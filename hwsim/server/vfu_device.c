@@ -1,5 +1,6 @@
 /* Messages about the device: regions, interrupts, reset. */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -216,9 +217,11 @@ int vfu_irq_info(struct vfu_request *r)
 
 static void fire(int fd)
 {
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
     uint64_t one = 1;
 
-    if (fd >= 0 && write(fd, &one, sizeof(one)) < 0)
+    /* the client may have given us anything, a full pipe too: never block */
+    if (fd < 0 || poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT) || write(fd, &one, sizeof(one)) < 0)
         return; /* the counter is full or the reader is gone: the interrupt is pending anyway */
 }
 
