@@ -138,22 +138,15 @@ static void make_if(struct host *h, const struct cfg_interface *c)
         i->waited = true;
 }
 
-static void tell_gone(struct host_if *i, uint32_t kind, const char *name)
-{
-    struct msg_fd what = {.kind = kind};
-    snprintf(what.name, sizeof what.name, "%.63s", name);
-    memcpy(what.interface, i->name, sizeof what.interface);
-    if (i->h->attached)
-        i->h->out.gone(i->h->out.ctx, &what);
-}
-
 static void remove_if(struct host_if *i)
 {
     for (unsigned k = 0; k < PORT_COUNT; k++)
-        if (i->port[k].given)
-            tell_gone(i, MSG_FD_PACKET, i->port[k].name);
-    if (i->tap_given)
-        tell_gone(i, MSG_FD_TAP, i->name);
+        port_take_back(i, &i->port[k]);
+    struct msg_fd tap = {.kind = MSG_FD_TAP};
+    memcpy(tap.name, i->name, sizeof tap.name);
+    memcpy(tap.interface, i->name, sizeof tap.interface);
+    if (i->tap_given && i->h->attached)
+        i->h->out.gone(i->h->out.ctx, &tap);
     port_return(i);
     if (i->tap >= 0)
         sys_tap_forget(i->tap);
@@ -180,8 +173,7 @@ static void change_ports(struct host_if *i, const struct cfg_interface *c)
             kept->wanted |= wanted;
             continue;
         }
-        if (o->given)
-            tell_gone(i, MSG_FD_PACKET, o->name);
+        port_take_back(i, o);
         if (o->device[0]) {
             sys_drop_out(o->device);
             sys_sysctl("ipv6", o->device, "disable_ipv6", "0");
@@ -255,7 +247,7 @@ void host_detach(struct host *h)
         struct host_if *i = &h->ifs[k];
         i->tap_given = false;
         for (unsigned p = 0; p < PORT_COUNT; p++) {
-            i->port[p].given = 0;
+            i->port[p].given = false;
             i->port[p].wanted = p == 0;
         }
     }
@@ -278,7 +270,7 @@ void host_port_want(struct host *h, const struct msg_fd *what)
         return;
     }
     p->wanted = what->arg;
-    p->given = 0; /* closed by data, or to be opened */
+    p->given = false; /* closed by data, or to be opened */
     port_give(i);
 }
 
@@ -333,7 +325,7 @@ static json_t *port_status(const struct host_port *p)
 {
     return json_pack("{s:s,s:s,s:b,s:b,s:b}", "name", p->name, "kind",
                      p->device[0] ? "interface" : "card", "there", p->link.index != 0, "deaf",
-                     p->deaf, "given", p->given != 0);
+                     p->deaf, "given", p->given);
 }
 
 static json_t *if_status(const struct host_if *i)

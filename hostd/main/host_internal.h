@@ -16,7 +16,7 @@ struct host_port {
     struct nl_link link;   /* index 0: not there */
     bool deaf;             /* our drop is in, addresses and IPv6 are out */
     bool wanted;           /* data shall have it: always for [0] */
-    uint32_t given;        /* the index of the device that data has a socket of, 0 none */
+    bool given;            /* data has a socket of it */
     int trouble;           /* the last thing that was logged, so that it is logged once */
 };
 
@@ -88,6 +88,8 @@ int sys_packet_open(uint32_t index);
 void port_configure(struct host_if *i);
 /* Looks the device up and makes it deaf. True when it can carry the wire. */
 bool port_prepare(struct host_if *i, struct host_port *p);
+/* Data shall close its socket of the port. */
+void port_take_back(struct host_if *i, struct host_port *p);
 /* Gives data a socket of each wanted plain port that it has none of. */
 void port_give(struct host_if *i);
 /* The plain port gets addresses and routes of the TAP, the drop goes out. */

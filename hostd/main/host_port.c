@@ -129,6 +129,14 @@ static int deafen(struct host_if *i, struct host_port *p)
     return r;
 }
 
+/* A socket tells of its device's end or sleep once, and data lets go of it then; its MAC and size
+ * are told with it. So after any of these data gets a new one. */
+static bool changed(const struct nl_link *a, const struct nl_link *b)
+{
+    return a->index != b->index || a->mtu != b->mtu || (a->flags & IFF_UP) != (b->flags & IFF_UP) ||
+           memcmp(a->mac, b->mac, sizeof a->mac);
+}
+
 bool port_prepare(struct host_if *i, struct host_port *p)
 {
     struct nl_link link;
@@ -138,34 +146,51 @@ bool port_prepare(struct host_if *i, struct host_port *p)
             log_event(MSG_PORT_MISSING, i->name, p->name, strerror(-r));
         p->trouble = r;
         p->deaf = false;
-        p->link = (struct nl_link){0};
-        return false;
+        link = (struct nl_link){0};
     }
     if (link.index != p->link.index)
         p->deaf = false; /* another device of the same name */
+    if (changed(&link, &p->link))
+        port_take_back(i, p);
     p->link = link;
-    if (!p->deaf)
-        p->deaf = deafen(i, p) == 0;
+    if (r)
+        return false;
+    if (!p->deaf && deafen(i, p) == 0) {
+        p->deaf = true;
+        nl_link_get(i->h->nl, p->device, &p->link);
+    }
     return p->deaf;
 }
 
 /* --- to data --- */
 
+static struct msg_fd describe(const struct host_if *i, const struct host_port *p)
+{
+    uint32_t mtu = p->link.mtu < UINT16_MAX ? p->link.mtu : UINT16_MAX;
+    struct msg_fd what = {.kind = MSG_FD_PACKET, .ifindex = p->link.index, .mtu = (uint16_t)mtu};
+    snprintf(what.name, sizeof what.name, "%.63s", p->name);
+    snprintf(what.interface, sizeof what.interface, "%s", i->name);
+    memcpy(what.mac, p->link.mac, sizeof what.mac);
+    return what;
+}
+
+void port_take_back(struct host_if *i, struct host_port *p)
+{
+    struct msg_fd what = describe(i, p);
+    if (p->given && i->h->attached)
+        i->h->out.gone(i->h->out.ctx, &what);
+    p->given = false;
+}
+
 static void give_socket(struct host_if *i, struct host_port *p)
 {
+    struct msg_fd what = describe(i, p);
     int fd = sys_packet_open(p->link.index);
     host_trouble(&p->trouble, i->name, "opening the port", fd < 0 ? fd : 0);
     if (fd < 0)
         return;
-    struct msg_fd what = {
-        .kind = MSG_FD_PACKET, .ifindex = p->link.index, .mtu = (uint16_t)p->link.mtu};
-    snprintf(what.name, sizeof what.name, "%.63s", p->name);
-    snprintf(what.interface, sizeof what.interface, "%s", i->name);
-    memcpy(what.mac, p->link.mac, sizeof what.mac);
-    if (p->given) /* of a device that is gone */
-        i->h->out.gone(i->h->out.ctx, &what);
     i->h->out.give(i->h->out.ctx, &what, fd);
-    p->given = p->link.index;
+    p->given = true;
     close(fd); /* data's alone: what comes while it is dead is not kept for the next one */
 }
 
@@ -175,7 +200,7 @@ void port_give(struct host_if *i)
         return;
     for (unsigned k = 0; k < PORT_COUNT; k++) {
         struct host_port *p = &i->port[k];
-        if (p->device[0] && p->wanted && p->deaf && p->given != p->link.index)
+        if (p->device[0] && p->wanted && p->deaf && !p->given && (p->link.flags & IFF_UP))
             give_socket(i, p);
     }
 }
