@@ -9,7 +9,7 @@ from pylib.cases import equal, expect
 from .control import Refused
 from .cells import check_udp
 from .scene import Scene, complain
-from .world import release, wait_for
+from .world import wait_for
 
 INNER = [("10.1.1.1/32", "10.2.1.1/32"), ("10.1.2.1/32", "10.2.2.1/32")]
 
@@ -41,8 +41,7 @@ def rights(world):
                 expect(s["Uid"].split()[0] != "0", f"{title} runs as root")
         return ", ".join(f"{t} {p}" for t, p in children.items())
     finally:
-        scene.stop()
-        release(world)
+        scene.close()
 
 
 def reload_leaves_others(world):
@@ -80,8 +79,7 @@ def reload_leaves_others(world):
         report = scene.judge()
         expect(report["ok"], complain(report))
     finally:
-        scene.stop()
-        release(world)
+        scene.close()
 
 
 def still(row):
@@ -101,8 +99,7 @@ def hand_made_refused(world):
         else:
             expect(False, "sa.add was taken")
     finally:
-        scene.stop()
-        release(world)
+        scene.close()
 
 
 GOOD = """testing: yes

@@ -4,6 +4,7 @@ Half of the events happen to hosts with a standby port, half to hosts without. A
 daemon's tables must equal the cards'; at the end every datagram is accounted for: sent, on the
 wire, delivered, or lost for a reason that was counted.
 """
+import bisect
 import os
 import random
 import subprocess
@@ -13,11 +14,11 @@ from dataclasses import dataclass, field
 
 from pylib.cases import equal, expect, say
 from .events import EVENTS
-from .flow import INNER, Flow
+from .flow import INNER, Flow, silence
 from .oracle_flow import WireLog
 from .scene import Scene, complain
 from .tables import empty_at_rest, tables_agree
-from .world import ROOT, NetError, release, wait_for
+from .world import ROOT, NetError, wait_for
 
 RATE = 2000
 
@@ -147,8 +148,7 @@ def scene_run(cases, world, name, events, seed, standby):
         cases.run(f"{name}: nothing left in use", at_rest, run)
         return run
     finally:
-        scene.stop()
-        release(world)
+        scene.close()
 
 
 def begin(run):
@@ -240,28 +240,17 @@ def times(run, side, result):
     for h in run.happenings:
         if not h.may_lose:
             continue
-        base = h.begin if run.standby or not h.back else h.back
-        back = (resumed(arrivals, h) - base) / 1e6
+        i, j = bisect.bisect_left(arrivals, h.begin - 1_000_000_000), bisect.bisect_right(arrivals, h.end + 1_000_000_000)
+        since = h.back if h.back and not run.standby else 0
+        back = silence(arrivals[i:j], h.begin, h.end, since) * 1000
         worst = max(worst, back)
         if back > 200:
-            late.append(f"event {h.number} {h.name} at {h.side}: {back:.0f} ms")
+            late.append(f"event {h.number} {h.name} {h.detail} at {h.side}: {back:.0f} ms")
     detected = [h.detected * 1000 for h in run.happenings if h.detected >= 0]
-    figures = f"longest {worst:.0f} ms; detection {max(detected, default=0):.0f} ms at most"
-    run.figures.append(f"from {side}: back {figures}")
+    figures = f"longest silence {worst:.0f} ms; detection {max(detected, default=0):.0f} ms at most"
+    run.figures.append(f"from {side}: {figures}")
     expect(not late, f"{figures}; late: {'; '.join(late[:6])} ({len(late)})")
     return figures
-
-
-def resumed(arrivals, h):
-    """The end of the last silence of more than 20 ms that an event made; its begin where there was none."""
-    import bisect
-    i = bisect.bisect_left(arrivals, h.begin)
-    last, back = h.begin, h.begin
-    for t in arrivals[i:bisect.bisect_right(arrivals, h.end)]:
-        if t - last > 20_000_000:
-            back = t
-        last = t
-    return back
 
 
 def evidence(cases, runs, args):

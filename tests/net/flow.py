@@ -40,3 +40,15 @@ class Flow:
         for p in self.senders:
             p.wait(600)
         return self.stop()
+
+
+def silence(arrivals, begin, end, since):
+    """The longest silence that began between two moments, in seconds; what was before `since` of it does not count."""
+    worst, last = 0, begin
+    for t in sorted(t for t in arrivals if t > begin):
+        if last <= end:
+            worst = max(worst, t - max(last, since))
+        last = t
+    if last < end:
+        worst = max(worst, end - max(last, since))
+    return worst / 1e9

@@ -44,8 +44,7 @@ def acquire(world, kind):
         expect(report["ok"], complain(report))
         return f"{len(sent)} held datagrams arrived in order"
     finally:
-        scene.stop()
-        release(world)
+        scene.close()
 
 
 def narrow_path(world, family):

@@ -6,10 +6,9 @@ import time
 
 from oracle import capture, packet as pk
 from pylib.cases import equal, expect
-from .flow import A, B, INNER, Flow
+from .flow import A, B, INNER, Flow, silence
 from .records import read_log
 from .scene import Scene, complain
-from .world import release
 
 OUT_A, OUT_B = "10.0.0.1", "10.0.0.2"
 
@@ -27,8 +26,7 @@ def start(world, kind="card", after_stop="discard"):
         scene.pair = scene.connect("lan", esn=True)
         scene.wait_place(*scene.pair, "card" if scene.cards else "software")
     except BaseException:
-        scene.stop()
-        release(world)
+        scene.close()
         raise
     return scene
 
@@ -59,22 +57,12 @@ def data_dies(world, kind):
         expect(report["ok"], complain(report))
         return f"back after {gaps['a']:.2f} s from a, {gaps['b']:.2f} s to a; {describe(tops)}"
     finally:
-        scene.stop()
-        release(world)
+        scene.close()
 
 
 def resumed(pair, moment):
-    """Seconds after the moment at which a datagram that was sent after it arrived, behind the gap."""
-    sent, received = dict(pair[0]), pair[1]
-    late = [t for n, t in received if t > moment and sent.get(n, 0) > moment]
-    times = sorted(late)
-    if not times:
-        return float("inf")
-    gap_end = moment
-    for earlier, later in zip([moment] + times, times):
-        if later - earlier > 20_000_000:
-            gap_end = later
-    return (gap_end - moment) / 1e9
+    """The longest silence at the receiver after the moment, in seconds."""
+    return silence([t for _, t in pair[1]], moment, pair[0][-1][1], moment)
 
 
 def describe(tops):
@@ -104,7 +92,8 @@ def replay(world):
         flow.wait()
         time.sleep(0.3)
         old = [f.data for f in capture.merge([c.file for c in scene.captures])]
-        to = {side: [f for f in old if f[:6] == mac_of(scene, side) and is_esp(f)] for side in "ab"}
+        macs = {side: mac_of(scene, side) for side in "ab"}
+        to = {side: [f for f in old if f[:6] == macs[side] and is_esp(f)] for side in "ab"}
         expect(min(len(x) for x in to.values()) > 1500, f"captured {[len(x) for x in to.values()]}")
         scene.a.kill_child("data")
         time.sleep(0.3)
@@ -133,8 +122,7 @@ def replay(world):
         expect(report["ok"], complain(report))
         return f"{len(to['a'])} and {len(to['b'])} old packets, none delivered"
     finally:
-        scene.stop()
-        release(world)
+        scene.close()
 
 
 def is_esp(frame):
@@ -177,8 +165,7 @@ def process_dies(world, title):
         report = scene.judge()
         expect(report["ok"], complain(report))
     finally:
-        scene.stop()
-        release(world)
+        scene.close()
 
 
 def stopped(world, after_stop):
@@ -200,8 +187,7 @@ def stopped(world, after_stop):
         report = scene.judge()
         expect(report["ok"], complain(report))
     finally:
-        scene.stop()
-        release(world)
+        scene.close()
 
 
 def run(cases, world, args):

@@ -10,7 +10,7 @@ from oracle import capture, judge
 from oracle.esp import SUITES, Sa
 from .control import key_memfd
 from .hosts import Capture, Card, Host
-from .world import NetError, end, wait_for
+from .world import NetError, end, release, wait_for
 
 TRAFFIC = os.path.join(os.path.dirname(os.path.abspath(__file__)), "traffic.py")
 OUTER = {"a": ("10.0.0.1", "2001:db8::1"), "b": ("10.0.0.2", "2001:db8::2")}
@@ -125,6 +125,13 @@ class Scene:
         for c in self.cards.values():
             if c.program:
                 end(c.program)
+
+    def close(self):
+        """The end of the scene, judged or not: its programs, captures and namespaces."""
+        self.stop()
+        for c in self.captures:
+            end(c.program)
+        release(self.world)
 
     # --- SAs ---
 

@@ -6,7 +6,7 @@ from .cells import check_udp
 from .flow import Flow
 from .scene import Scene, complain
 from .tables import empty_at_rest, tables_agree
-from .world import release, wait_for
+from .world import wait_for
 
 GCM128, GCM256 = "ESP_AES128_GCM16", "ESP_AES256_GCM16"
 CBC = "ESP_AES128_CBC_HMAC_SHA2_256"
@@ -52,8 +52,7 @@ def one_lack(world, shape, asked, codes, words):
         expect(report["ok"], complain(report))
         return "; ".join(sorted(texts))
     finally:
-        scene.stop()
-        release(world)
+        scene.close()
 
 
 def counted(host, place):
@@ -92,8 +91,7 @@ def small_table(world):
         expect(report["ok"], complain(report))
         return f"{len(moved)} moved in when there was room"
     finally:
-        scene.stop()
-        release(world)
+        scene.close()
 
 
 def unmapped_page(world, direction):
@@ -122,8 +120,7 @@ def unmapped_page(world, direction):
         report = scene.judge()
         expect(report["ok"], complain(report))
     finally:
-        scene.stop()
-        release(world)
+        scene.close()
 
 
 def run(cases, world, args):

@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 
 SOL_PACKET, PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION, OUTGOING = 263, 5, 6, 10, 4
 BLOCK, BLOCKS, SLOT = 1 << 20, 64, 2048
@@ -60,7 +61,9 @@ def main():
                 break
             else:
                 f.flush()
-                poll.poll(20)
+                if any(what & select.POLLERR for _, what in poll.poll(20)):
+                    s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # the interface is down: wait for the end
+                    time.sleep(0.02)
     lost = struct.unpack("=II", s.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1]
     print(f"{total} frames kept, {lost} lost", flush=True)
 
