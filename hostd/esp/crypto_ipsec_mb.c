@@ -21,6 +21,7 @@ enum { GCM_AHEAD = 4 };
 
 struct mb {
     struct esp_crypto base;
+    aes_gcm_enc_dec_t gcm; /* one of four, by key length and direction */
     uint64_t aad_len;
     uint64_t key_len;
     bool esn;
@@ -86,22 +87,15 @@ static int mgr_get(IMB_MGR **out)
     return rc;
 }
 
+/* By the function itself, kept in the key: no manager, which these do not need. */
 static void gcm_seal(struct esp_crypto *c, struct esp_op *op, unsigned n)
 {
     const struct mb *k = self(c);
     struct gcm_context_data ctx;
-    IMB_MGR *m;
-    bool ok = mgr_get(&m) == 0;
     for (unsigned i = 0; i < n; i++) {
-        op[i].ok = ok;
-        if (!ok)
-            continue;
-        if (k->key_len == 16)
-            IMB_AES128_GCM_ENC(m, &k->gcm_key, &ctx, op[i].dst, op[i].src, op[i].len, op[i].iv,
-                               op[i].aad, k->aad_len, op[i].icv, 16);
-        else
-            IMB_AES256_GCM_ENC(m, &k->gcm_key, &ctx, op[i].dst, op[i].src, op[i].len, op[i].iv,
-                               op[i].aad, k->aad_len, op[i].icv, 16);
+        k->gcm(&k->gcm_key, &ctx, op[i].dst, op[i].src, op[i].len, op[i].iv, op[i].aad, k->aad_len,
+               op[i].icv, 16);
+        op[i].ok = true;
     }
 }
 
@@ -110,19 +104,9 @@ static void gcm_open(struct esp_crypto *c, struct esp_op *op, unsigned n)
     const struct mb *k = self(c);
     struct gcm_context_data ctx;
     uint8_t tag[16];
-    IMB_MGR *m;
-    bool ok = mgr_get(&m) == 0;
     for (unsigned i = 0; i < n; i++) {
-        op[i].ok = false;
-        op[i].fault = !ok;
-        if (!ok)
-            continue;
-        if (k->key_len == 16)
-            IMB_AES128_GCM_DEC(m, &k->gcm_key, &ctx, op[i].dst, op[i].src, op[i].len, op[i].iv,
-                               op[i].aad, k->aad_len, tag, 16);
-        else
-            IMB_AES256_GCM_DEC(m, &k->gcm_key, &ctx, op[i].dst, op[i].src, op[i].len, op[i].iv,
-                               op[i].aad, k->aad_len, tag, 16);
+        k->gcm(&k->gcm_key, &ctx, op[i].dst, op[i].src, op[i].len, op[i].iv, op[i].aad, k->aad_len,
+               tag, sizeof tag);
         op[i].ok = CRYPTO_memcmp(tag, op[i].icv_in, sizeof tag) == 0;
         if (!op[i].ok)
             OPENSSL_cleanse(op[i].dst, op[i].len);
@@ -255,12 +239,17 @@ static void hmac_key(struct mb *k, IMB_MGR *m, const uint8_t *key, size_t len)
 }
 
 static void set_gcm(struct mb *k, IMB_MGR *m, const struct esp_suite *s,
-                    const struct esp_keys *keys)
+                    const struct esp_keys *keys, enum esp_dir dir)
 {
-    if (s->encr_len == 16)
+    bool small = s->encr_len == 16;
+    if (small)
         IMB_AES128_GCM_PRE(m, keys->encr, &k->gcm_key);
     else
         IMB_AES256_GCM_PRE(m, keys->encr, &k->gcm_key);
+    if (dir == ESP_OUT)
+        k->gcm = small ? m->gcm128_enc : m->gcm256_enc;
+    else
+        k->gcm = small ? m->gcm128_dec : m->gcm256_dec;
     k->base.lanes = GCM_AHEAD;
     k->base.seal = gcm_seal;
     k->base.open = gcm_open;
@@ -307,7 +296,7 @@ int esp_crypto_ipsec_mb(struct esp_crypto **out, const struct esp_suite *s,
     k->key_len = s->encr_len;
     k->esn = esn;
     if (s->aead)
-        set_gcm(k, m, s, keys);
+        set_gcm(k, m, s, keys, dir);
     else
         set_cbc(k, m, s, keys);
     *out = &k->base;
