@@ -73,7 +73,8 @@ struct queue {
     unsigned index; /* into cfg.tx or cfg.rx */
     uint8_t port;
     enum queue_state state;
-    bool open; /* workers may use it; not before the end of bring-up */
+    bool overdue; /* dead only for being late: worth a second look */
+    bool open;    /* workers may use it; not before the end of bring-up */
     struct ring ring, cq;
     struct card_dma bufs;
     uint32_t buf_len, n_bufs;
@@ -172,6 +173,8 @@ void ring_zero(struct ring *r);
 /* Next entry of a completion ring copied once into out (r->esize octets): 1 got it, 0 none yet,
  * -EBADMSG a phase that cannot be, or a later entry was written before this one. */
 int ring_take(struct ring *r, uint8_t *out);
+/* Is there an entry to read? */
+bool ring_has_entry(const struct ring *r);
 /* Must the interrupt be armed (again)? An unread entry fires at once, so then: yes. */
 bool ring_wants_arm(struct ring *r);
 static inline uint8_t *ring_at(const struct ring *r, uint32_t idx)

@@ -161,6 +161,7 @@ void queue_prepare(struct queue *q)
     ring_zero(&q->cq);
     q->cons = q->flushed = 0;
     q->suspect = 0;
+    q->overdue = false;
     q->progress = q->card->now;
 }
 
@@ -272,11 +273,37 @@ static void reset_done(void *arg, const struct card_reply *reply)
     report(q, true, "the queue was made anew");
 }
 
+/* A late completion has one more chance: a card that is a program may only have waited for its turn
+ * on the processor, and has had it once it has answered two reads one after the other. */
+static void second_look(struct queue *q)
+{
+    uint32_t status;
+    struct card *c = q->card;
+    if (!q->overdue || !card_rd(c, CIF_REG_STATUS, &status) || !card_rd(c, CIF_REG_STATUS, &status))
+        return;
+    pthread_mutex_lock(&q->lock);
+    q->overdue = false;
+    if (q->state == QUEUE_DEAD && ring_has_entry(&q->cq)) {
+        q->state = QUEUE_UP;
+        q->suspect = 0;
+        q->progress = c->now;
+    }
+    pthread_mutex_unlock(&q->lock);
+}
+
 static void reset_dead(struct queue *q)
 {
     struct card *c = q->card;
     pthread_mutex_lock(&q->lock);
     bool dead = q->state == QUEUE_DEAD;
+    pthread_mutex_unlock(&q->lock);
+    if (!dead)
+        return;
+    second_look(q);
+    if (c->state != CARD_RUNNING)
+        return;
+    pthread_mutex_lock(&q->lock);
+    dead = q->state == QUEUE_DEAD;
     if (dead)
         q->state = QUEUE_RESETTING;
     pthread_mutex_unlock(&q->lock);

@@ -65,9 +65,14 @@ int ring_take(struct ring *r, uint8_t *out)
     return 1;
 }
 
+bool ring_has_entry(const struct ring *r)
+{
+    return phase_at(r, r->idx) == phase_wanted(r, r->idx);
+}
+
 bool ring_wants_arm(struct ring *r)
 {
-    if (r->armed && r->armed_at == r->idx && phase_at(r, r->idx) != phase_wanted(r, r->idx))
+    if (r->armed && r->armed_at == r->idx && !ring_has_entry(r))
         return false;
     r->armed = true;
     r->armed_at = r->idx;

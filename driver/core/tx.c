@@ -264,11 +264,13 @@ static void check_overdue(struct queue *q, uint64_t now)
         q->suspect = 0;
         return;
     }
-    if (!q->suspect)
+    if (!q->suspect) {
         q->suspect = now ? now : 1;
-    else if (now >= q->suspect + MS)
+    } else if (now >= q->suspect + MS) {
+        q->overdue = true;
         queue_mark_dead(q, "no completion for %llu us, %u packets are in the ring",
                         (unsigned long long)((now - at) / US), q->flushed - q->cons);
+    }
 }
 
 int tx_reap(struct queue *q, uint64_t now, struct card_tx_done *out, unsigned max, bool kat)

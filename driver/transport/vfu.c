@@ -15,10 +15,11 @@
 
 #include "driver/transport/vfu_client.h"
 
-#define PAGE       4096u
-#define IOVA_FIRST 0x10000000ull
-#define PCI_CMD    4u
-#define PCI_CMD_ON 0x0406u /* memory, bus mastering, no INTx */
+#define PAGE            4096u
+#define IOVA_FIRST      0x10000000ull
+#define PCI_CMD         4u
+#define PCI_CMD_ON      0x0406u /* memory, bus mastering, no INTx */
+#define REG_DEADLINE_MS 500u    /* a program on shared cores may wait for its turn */
 
 int card_vfu_connect(const char *path)
 {
@@ -310,7 +311,7 @@ int card_vfu_open(int sock, unsigned max_vectors, struct card_vfu **out, char *w
         card_vfu_close(v);
         return err;
     }
-    v->deadline_ms = 250;
+    v->deadline_ms = REG_DEADLINE_MS;
     *out = v;
     return 0;
 }
@@ -339,7 +340,7 @@ int card_vfu_fd(const struct card_vfu *v)
 
 void card_vfu_deadline(struct card_vfu *v, unsigned ms)
 {
-    v->deadline_ms = ms ? ms : 250;
+    v->deadline_ms = ms ? ms : REG_DEADLINE_MS;
 }
 
 void card_vfu_close(struct card_vfu *v)

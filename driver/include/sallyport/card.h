@@ -6,8 +6,8 @@
  *
  * Threads: everything is called from one thread (the main one), but card_tx_*, card_rx_* and
  * card_buf_* of one queue may be called from one other thread each; a queue's lock keeps the main
- * thread's resets and the worker apart. Callbacks come from inside card_poll() only, on the thread
- * that called it; they may call anything here but card_poll and card_free.
+ * thread's resets and the worker apart. Callbacks come from inside card_poll() and card_reset()
+ * only, on the thread that called; they may call anything here but card_poll and card_free.
  *
  * Records are contract records (firmware-if/card_if.h), little-endian, built with cif_sa_set_…().
  */

@@ -23,7 +23,7 @@ int card_vfu_open(int sock, unsigned max_vectors, struct card_vfu **out, char *w
 void card_vfu_bus(struct card_vfu *v, struct card_bus *bus);
 /* Readable when the server has closed (or says something unasked): call card_poll() then. */
 int card_vfu_fd(const struct card_vfu *v);
-/* How long a register access may take, milliseconds; 250 unless set. */
+/* How long a register access may take, milliseconds; 500 unless set. */
 void card_vfu_deadline(struct card_vfu *v, unsigned ms);
 /* After card_free() of the card on it. */
 void card_vfu_close(struct card_vfu *v);

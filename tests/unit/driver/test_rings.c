@@ -211,6 +211,25 @@ static void late_but_there(void **state)
     fake_close(f);
 }
 
+/* The completion comes between the second look and the reset: nothing is lost. */
+static void a_second_look(void **state)
+{
+    struct fake *f = fake_running();
+    struct card_tx_done d[4];
+    post(f, CIF_TXOP_RAW, 0, 1);
+    card_tx_flush(f->card, 0, f->now);
+    fake_run(f, 11);
+    assert_int_equal(reap(f, d, 4), 0);
+    f->now += 1100000;
+    assert_int_equal(reap(f, d, 4), -EPIPE);
+    fake_show(f, TXQ, fake_txc(f, TXQ, CIF_TXS_OK));
+    fake_run(f, 2);
+    assert_int_equal(reap(f, d, 4), 1);
+    assert_int_equal(d[0].fate, CIF_FATE_SENT);
+    assert_int_equal(f->n_down + f->commands[CIF_OP_Q_RESET], 0);
+    fake_close(f);
+}
+
 static enum fake_answer no_q_reset(struct fake *f, const uint8_t *asq, uint16_t *status,
                                    uint64_t *value)
 {
@@ -368,19 +387,13 @@ static void frame_outlives_reset(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(honest_tx),
-        cmocka_unit_test(posts_refused),
-        cmocka_unit_test(tx_lies),
-        cmocka_unit_test(doubled_tx),
-        cmocka_unit_test(unasked_tx),
-        cmocka_unit_test(skipped_entry),
-        cmocka_unit_test(overdue),
-        cmocka_unit_test(late_but_there),
-        cmocka_unit_test(ring_stays_dead),
-        cmocka_unit_test(queue_error_event),
-        cmocka_unit_test(honest_rx),
-        cmocka_unit_test(rx_lies),
-        cmocka_unit_test(frame_outlives_reset),
+        cmocka_unit_test(honest_tx),         cmocka_unit_test(posts_refused),
+        cmocka_unit_test(tx_lies),           cmocka_unit_test(doubled_tx),
+        cmocka_unit_test(unasked_tx),        cmocka_unit_test(skipped_entry),
+        cmocka_unit_test(overdue),           cmocka_unit_test(late_but_there),
+        cmocka_unit_test(a_second_look),     cmocka_unit_test(ring_stays_dead),
+        cmocka_unit_test(queue_error_event), cmocka_unit_test(honest_rx),
+        cmocka_unit_test(rx_lies),           cmocka_unit_test(frame_outlives_reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
