@@ -173,7 +173,11 @@ struct dp_config {
     uint16_t natt_port;
     uint16_t ike_ports[8];
     unsigned n_ike_ports;
-    size_t reassembly_bytes; /* in all, both directions */
+    /* In all: half for fragments off the wire, half for the host's and those out of ESP. Kept 30 s.
+     */
+    size_t reassembly_bytes;
+    /* Bounds of what waits for an SA (10 s) or a neighbour (3 s). An acquire that nobody answered
+     * is asked anew after 30 s. */
     unsigned hold_packets, hold_per_flow;
     uint64_t rng_seed; /* hash seeds */
 };

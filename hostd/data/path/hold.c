@@ -195,9 +195,11 @@ uint64_t hold_age(struct hold *h, uint64_t now, unsigned *lost)
 bool hold_ask(struct hold *h, uint64_t now, const struct hold_key *k, bool *full)
 {
     struct asked *spare = NULL;
+    unsigned seen = 0;
     *full = false;
-    for (unsigned i = 0; i < MAX_ASKED; i++) {
+    for (unsigned i = 0; i < MAX_ASKED && (seen < h->n_asked || !spare); i++) {
         struct asked *a = &h->asked[i];
+        seen += a->until != 0;
         if (a->until > now && key_match(&a->key, k) && ip_eq(&a->key.addr, &k->addr))
             return false;
         if (!spare && a->until <= now)
