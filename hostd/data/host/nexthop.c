@@ -88,7 +88,7 @@ static void on_neighbour(struct nexthop *n, const struct nlmsghdr *h)
     const struct ndmsg *nd = mnl_nlmsg_get_payload(h);
     struct ip_addr a = {0};
     const uint8_t *mac = NULL;
-    const struct nlattr *at;
+    struct nlattr *at; /* not const: the macro casts */
     mnl_attr_for_each(at, h, sizeof *nd)
     {
         if (mnl_attr_get_type(at) == NDA_DST)
@@ -114,7 +114,7 @@ static void on_address(struct nexthop *n, const struct nlmsghdr *h)
 {
     const struct ifaddrmsg *ifa = mnl_nlmsg_get_payload(h);
     struct ip_addr a = {0}, local = {0};
-    const struct nlattr *at;
+    struct nlattr *at; /* not const: the macro casts */
     mnl_attr_for_each(at, h, sizeof *ifa)
     {
         if (mnl_attr_get_type(at) == IFA_ADDRESS)
@@ -246,7 +246,7 @@ static int on_route(const struct nlmsghdr *h, void *ctx)
     const struct rtmsg *rt = mnl_nlmsg_get_payload(h);
     unsigned oif = 0;
     struct ip_addr gw = r->dst;
-    const struct nlattr *at;
+    struct nlattr *at; /* not const: the macro casts */
     mnl_attr_for_each(at, h, sizeof *rt)
     {
         if (mnl_attr_get_type(at) == RTA_OIF && mnl_attr_get_payload_len(at) == 4)
