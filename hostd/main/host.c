@@ -176,7 +176,7 @@ static void change_ports(struct host_if *i, const struct cfg_interface *c)
         port_take_back(i, o);
         if (o->device[0]) {
             sys_drop_out(o->device);
-            sys_sysctl("ipv6", o->device, "disable_ipv6", "0");
+            sys_ipv6_back(o->device);
         }
     }
 }

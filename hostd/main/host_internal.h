@@ -77,6 +77,8 @@ void sys_tap_carrier(int fd, bool on);
 void sys_tap_forget(int fd);
 /* Writes to /proc/sys/net/FAMILY/conf/DEVICE/KEY. */
 int sys_sysctl(const char *family, const char *device, const char *key, const char *value);
+/* IPv6 on a device as the host has it for new ones. */
+void sys_ipv6_back(const char *device);
 /* Everything that the host's own stack would receive on device is dropped; packet sockets read
  * before that. The table is named after the device, and made or replaced in one step. */
 int sys_drop_in(const char *device);

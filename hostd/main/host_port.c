@@ -247,7 +247,7 @@ void port_return(struct host_if *i)
         struct host_port *p = &i->port[k];
         if (!p->device[0] || nl_link_get(i->h->nl, p->device, &p->link))
             continue;
-        sys_sysctl("ipv6", p->device, "disable_ipv6", "0");
+        sys_ipv6_back(p->device);
         if (p == to)
             dress(i, p, &m);
         sys_drop_out(p->device);

@@ -82,6 +82,18 @@ int sys_sysctl(const char *family, const char *device, const char *key, const ch
     return r;
 }
 
+void sys_ipv6_back(const char *device)
+{
+    char value[8] = "0";
+    int fd = open("/proc/sys/net/ipv6/conf/default/disable_ipv6", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    ssize_t n = read(fd, value, sizeof value - 1);
+    close(fd);
+    value[n > 0 ? n : 0] = 0;
+    sys_sysctl("ipv6", device, "disable_ipv6", value[0] == '1' ? "1" : "0");
+}
+
 /* --- the drop --- */
 
 /* A device's name holds what an identifier of nft may not: such octets become _XX. */
