@@ -18,7 +18,7 @@
 #include "hwsim/server/port.h"
 #include "hwsim/server/server.h"
 
-enum { SPIN_NS = 50000, TICK_NS = 10000000, FULL_WIRE_NS = 200000, EXIT_DIED = 42 };
+enum { SPIN_NS = 20000, TICK_NS = 10000000, FULL_WIRE_NS = 200000, EXIT_DIED = 42 };
 
 /* What an epoll event is about: kind in the high half, number in the low. */
 enum { ON_LISTEN, ON_CLIENT, ON_CTL_LISTEN, ON_CTL, ON_PORT, ON_SIGNAL };
