@@ -248,8 +248,7 @@ static size_t ext_len(const uint8_t *p, size_t off, size_t total, uint8_t nh)
     if (total - off < 8)
         return 0;
     size_t n = 0;
-    if (nh == IPP_HOPOPTS || nh == IPP_ROUTING || nh == IPP_DSTOPTS || nh == 135 || nh == 139 ||
-        nh == 140)
+    if (nh == IPP_HOPOPTS || nh == IPP_ROUTING || nh == IPP_DSTOPTS)
         n = ((size_t)p[off + 1] + 1) * 8;
     else if (nh == IPP_FRAGMENT)
         n = 8;
@@ -258,8 +257,7 @@ static size_t ext_len(const uint8_t *p, size_t off, size_t total, uint8_t nh)
 
 static bool is_ext(uint8_t nh)
 {
-    return nh == IPP_HOPOPTS || nh == IPP_ROUTING || nh == IPP_DSTOPTS || nh == IPP_FRAGMENT ||
-           nh == 135 || nh == 139 || nh == 140;
+    return nh == IPP_HOPOPTS || nh == IPP_ROUTING || nh == IPP_DSTOPTS || nh == IPP_FRAGMENT;
 }
 
 static int walk_ext(const uint8_t *p, struct ip_info *o)
