@@ -8,7 +8,7 @@
 
 #define STABLE_NS (1000 * MS) /* a card that ran this long was healthy */
 
-static void vtext(char *out, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void vtext(char *out, const char *fmt, va_list ap)
 {
     vsnprintf(out, CARD_REASON_MAX, fmt, ap);
 }

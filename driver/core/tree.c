@@ -81,7 +81,8 @@ static const struct word words[] = {
     {"/offload", "rx", "rss", O(rx_rss)},
 };
 
-static int refuse(struct tree *t, int err, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static int refuse(struct tree *t, int err, const char *fmt,
+                                                        ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -289,10 +290,12 @@ static void read_port(struct tree *t, int node)
 
 static void each_child(struct tree *t, const char *path, void (*f)(struct tree *, int))
 {
-    int node, parent = node_at(t, path);
+    int parent = node_at(t, path);
     if (parent < 0)
         return;
-    fdt_for_each_subnode(node, t->fdt, parent) f(t, node);
+    for (int node = fdt_first_subnode(t->fdt, parent); node >= 0;
+         node = fdt_next_subnode(t->fdt, node))
+        f(t, node);
 }
 
 /* --- the whole

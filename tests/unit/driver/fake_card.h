@@ -23,6 +23,9 @@
 
 #include "driver/core/card_internal.h"
 
+/* Each test uses what it needs of this. */
+#define FAKE __attribute__((unused)) static
+
 #define FAKE_PAGES 33
 #define FAKE_MS    1000000ull
 
@@ -57,27 +60,27 @@ struct fake {
     struct card *card;
 };
 
-static uint32_t *fake_reg(struct fake *f, uint32_t off)
+FAKE uint32_t *fake_reg(struct fake *f, uint32_t off)
 {
     return &f->reg[off / 4];
 }
 
-static uint64_t fake_reg64(struct fake *f, uint32_t off)
+FAKE uint64_t fake_reg64(struct fake *f, uint32_t off)
 {
     return *fake_reg(f, off) | (uint64_t)*fake_reg(f, off + 4) << 32;
 }
 
-static uint32_t fake_db(struct fake *f, unsigned page, uint32_t word)
+FAKE uint32_t fake_db(struct fake *f, unsigned page, uint32_t word)
 {
     return cif_get32(f->db + ((size_t)page << 12) + word);
 }
 
-static void fake_zero_db(struct fake *f, unsigned page)
+FAKE void fake_zero_db(struct fake *f, unsigned page)
 {
     memset(f->db + ((size_t)page << 12), 0, 12);
 }
 
-static void fake_power(struct fake *f)
+FAKE void fake_power(struct fake *f)
 {
     memset(f->q, 0, sizeof f->q);
     for (unsigned i = 0; i < FAKE_PAGES; i++)
@@ -86,7 +89,7 @@ static void fake_power(struct fake *f)
     *fake_reg(f, CIF_REG_STATUS) = f->no_ready ? CIF_STATUS_RESETTING : CIF_STATUS_READY;
 }
 
-static void fake_control(struct fake *f, uint32_t v)
+FAKE void fake_control(struct fake *f, uint32_t v)
 {
     uint32_t *status = fake_reg(f, CIF_REG_STATUS);
     if (v & CIF_CONTROL_RESET) {
@@ -109,7 +112,7 @@ static void fake_control(struct fake *f, uint32_t v)
     }
 }
 
-static int fake_read(void *ctx, uint32_t off, uint32_t *v)
+FAKE int fake_read(void *ctx, uint32_t off, uint32_t *v)
 {
     struct fake *f = ctx;
     if (f->dead) {
@@ -123,7 +126,7 @@ static int fake_read(void *ctx, uint32_t off, uint32_t *v)
     return 0;
 }
 
-static int fake_write(void *ctx, uint32_t off, uint32_t v)
+FAKE int fake_write(void *ctx, uint32_t off, uint32_t v)
 {
     struct fake *f = ctx;
     if (off == CIF_REG_CONTROL)
@@ -140,7 +143,7 @@ static int fake_write(void *ctx, uint32_t off, uint32_t v)
 static uint8_t fake_arena[4 << 20] __attribute__((aligned(4096)));
 static size_t fake_arena_used;
 
-static void *fake_memory(size_t len)
+FAKE void *fake_memory(size_t len)
 {
     void *p = fake_arena + fake_arena_used;
     if (len > sizeof fake_arena - fake_arena_used)
@@ -154,7 +157,7 @@ static void *fake_memory(size_t len)
 #define fake_release(p)  free(p)
 #endif
 
-static int fake_alloc(void *ctx, size_t len, struct card_dma *out)
+FAKE int fake_alloc(void *ctx, size_t len, struct card_dma *out)
 {
     struct fake *f = ctx;
     out->va = fake_memory((len + 4095) & ~(size_t)4095);
@@ -167,7 +170,7 @@ static int fake_alloc(void *ctx, size_t len, struct card_dma *out)
     return 0;
 }
 
-static void fake_free(void *ctx, struct card_dma *mem)
+FAKE void fake_free(void *ctx, struct card_dma *mem)
 {
     struct fake *f = ctx;
     fake_release(mem->va);
@@ -175,14 +178,14 @@ static void fake_free(void *ctx, struct card_dma *mem)
     f->maps--;
 }
 
-static uint8_t *fake_mem(uint64_t iova)
+FAKE uint8_t *fake_mem(uint64_t iova)
 {
     return (uint8_t *)(uintptr_t)iova;
 }
 
 /* --- entries the card writes ------------------------------------------------------------------ */
 
-static void fake_acq(struct fake *f, const uint8_t *asq, uint16_t status, uint64_t value)
+FAKE void fake_acq(struct fake *f, const uint8_t *asq, uint16_t status, uint64_t value)
 {
     uint32_t size = *fake_reg(f, CIF_REG_ACQ_SIZE);
     uint8_t *e =
@@ -197,7 +200,7 @@ static void fake_acq(struct fake *f, const uint8_t *asq, uint16_t status, uint64
     f->acq_idx++;
 }
 
-static void fake_event(struct fake *f, uint8_t type, uint16_t qual, uint32_t id)
+FAKE void fake_event(struct fake *f, uint8_t type, uint16_t qual, uint32_t id)
 {
     uint32_t size = *fake_reg(f, CIF_REG_EVQ_SIZE);
     uint8_t *e = fake_mem(fake_reg64(f, CIF_REG_EVQ_LO)) +
@@ -211,7 +214,7 @@ static void fake_event(struct fake *f, uint8_t type, uint16_t qual, uint32_t id)
 }
 
 /* The next completion slot of queue qid, not yet visible; fake_show makes it so. */
-static uint8_t *fake_cqe(struct fake *f, unsigned qid)
+FAKE uint8_t *fake_cqe(struct fake *f, unsigned qid)
 {
     struct fake_queue *q = &f->q[qid];
     uint32_t esize = q->tx ? CIF_TXC_SIZE : CIF_RXC_SIZE;
@@ -222,7 +225,7 @@ static uint8_t *fake_cqe(struct fake *f, unsigned qid)
     return e;
 }
 
-static void fake_show(struct fake *f, unsigned qid, uint8_t *e)
+FAKE void fake_show(struct fake *f, unsigned qid, uint8_t *e)
 {
     struct fake_queue *q = &f->q[qid];
     e[(q->tx ? CIF_TXC_SIZE : CIF_RXC_SIZE) - 1] = cif_phase(q->cq_idx / q->cq_size);
@@ -230,7 +233,7 @@ static void fake_show(struct fake *f, unsigned qid, uint8_t *e)
 }
 
 /* An honest Tx completion for the oldest descriptor; the caller may spoil it before fake_show. */
-static uint8_t *fake_txc(struct fake *f, unsigned qid, uint8_t status)
+FAKE uint8_t *fake_txc(struct fake *f, unsigned qid, uint8_t status)
 {
     struct fake_queue *q = &f->q[qid];
     const uint8_t *d = fake_mem(q->ring) + (size_t)(q->head & (q->size - 1)) * CIF_TXD_SIZE;
@@ -248,8 +251,7 @@ static uint8_t *fake_txc(struct fake *f, unsigned qid, uint8_t status)
 }
 
 /* A received frame into the oldest buffer. */
-static uint8_t *fake_rxc(struct fake *f, unsigned qid, uint8_t kind, const void *frame,
-                         uint32_t len)
+FAKE uint8_t *fake_rxc(struct fake *f, unsigned qid, uint8_t kind, const void *frame, uint32_t len)
 {
     struct fake_queue *q = &f->q[qid];
     const uint8_t *b = fake_mem(q->ring) + (size_t)(q->head & (q->size - 1)) * CIF_RXB_SIZE;
@@ -268,7 +270,7 @@ static uint8_t *fake_rxc(struct fake *f, unsigned qid, uint8_t kind, const void 
 
 /* --- commands --------------------------------------------------------------------------------- */
 
-static void fake_q_create(struct fake *f, const uint8_t *rec)
+FAKE void fake_q_create(struct fake *f, const uint8_t *rec)
 {
     struct fake_queue *q = &f->q[cif_q_create_qid(rec) & 31];
     *q = (struct fake_queue){.up = true,
@@ -279,7 +281,7 @@ static void fake_q_create(struct fake *f, const uint8_t *rec)
                              .cq_size = cif_q_create_cq_size(rec)};
 }
 
-static void fake_batch(const uint8_t *asq)
+FAKE void fake_batch(const uint8_t *asq)
 {
     uint8_t *res = fake_mem(cif_asq_result(asq));
     for (unsigned i = 0; i < cif_asq_count(asq); i++, res += CIF_REC_STATUS_SIZE) {
@@ -288,7 +290,7 @@ static void fake_batch(const uint8_t *asq)
     }
 }
 
-static void fake_command(struct fake *f, const uint8_t *asq)
+FAKE void fake_command(struct fake *f, const uint8_t *asq)
 {
     uint16_t status = CIF_ST_OK;
     uint64_t value = cif_asq_arg1(asq);
@@ -312,7 +314,7 @@ static void fake_command(struct fake *f, const uint8_t *asq)
         fake_acq(f, asq, status, value);
 }
 
-static void fake_admin(struct fake *f)
+FAKE void fake_admin(struct fake *f)
 {
     uint32_t status = *fake_reg(f, CIF_REG_STATUS);
     if (!(status & CIF_STATUS_RUNNING) || status & CIF_STATUS_ADMIN_OFF || f->admin_deaf)
@@ -328,14 +330,14 @@ static void fake_admin(struct fake *f)
 
 /* --- what the driver says --------------------------------------------------------------------- */
 
-static void fake_on_state(void *arg, enum card_state s, const char *why)
+FAKE void fake_on_state(void *arg, enum card_state s, const char *why)
 {
     struct fake *f = arg;
     if (f->n_states < 64)
         f->states[f->n_states++] = s;
 }
 
-static void fake_on_queue(void *arg, bool tx, unsigned q, bool up, unsigned lost, const char *why)
+FAKE void fake_on_queue(void *arg, bool tx, unsigned q, bool up, unsigned lost, const char *why)
 {
     struct fake *f = arg;
     if (up) {
@@ -346,12 +348,12 @@ static void fake_on_queue(void *arg, bool tx, unsigned q, bool up, unsigned lost
     }
 }
 
-static void fake_on_event(void *arg, const struct card_event *ev)
+FAKE void fake_on_event(void *arg, const struct card_event *ev)
 {
     ((struct fake *)arg)->n_events++;
 }
 
-static void fake_on_log(void *arg, enum card_level level, const char *what, const char *remedy)
+FAKE void fake_on_log(void *arg, enum card_level level, const char *what, const char *remedy)
 {
     struct fake *f = arg;
     f->n_logs++;
@@ -361,7 +363,7 @@ static void fake_on_log(void *arg, enum card_level level, const char *what, cons
 /* --- a tree, and the whole ----------------------------------------------------------------------
  */
 
-static void fake_tree(struct fake *f)
+FAKE void fake_tree(struct fake *f)
 {
     const fdt32_t timeouts[3] = {cpu_to_fdt32(20), cpu_to_fdt32(50), cpu_to_fdt32(1000)};
     const uint8_t mac[6] = {2, 0, 0, 0, 0, 1};
@@ -394,14 +396,14 @@ static void fake_tree(struct fake *f)
     f->fdt_len = fdt_totalsize(t);
 }
 
-static void fake_publish_tree(struct fake *f)
+FAKE void fake_publish_tree(struct fake *f)
 {
     *fake_reg(f, CIF_REG_FDT_OFF) = CIF_BAR0_FDT_OFF;
     *fake_reg(f, CIF_REG_FDT_SIZE) = f->fdt_len;
     *fake_reg(f, CIF_REG_FDT_CRC) = card_crc32(f->fdt, f->fdt_len);
 }
 
-static struct fake *fake_new(void)
+FAKE struct fake *fake_new(void)
 {
     struct fake *f;
 #ifdef FAKE_NO_CMOCKA
@@ -421,7 +423,7 @@ static struct fake *fake_new(void)
     return f;
 }
 
-static void fake_open(struct fake *f)
+FAKE void fake_open(struct fake *f)
 {
     const struct card_bus bus = {.ctx = f,
                                  .reg_read = fake_read,
@@ -447,7 +449,7 @@ static void fake_open(struct fake *f)
     assert_non_null(f->card);
 }
 
-static void fake_close(struct fake *f)
+FAKE void fake_close(struct fake *f)
 {
     card_free(f->card);
     assert_int_equal(f->maps, 0);
@@ -455,7 +457,7 @@ static void fake_close(struct fake *f)
 }
 
 /* n milliseconds of both sides. */
-static void fake_run(struct fake *f, unsigned n)
+FAKE void fake_run(struct fake *f, unsigned n)
 {
     while (n--) {
         if (!f->frozen_fw)
@@ -468,7 +470,7 @@ static void fake_run(struct fake *f, unsigned n)
     }
 }
 
-static struct fake *fake_running(void)
+FAKE struct fake *fake_running(void)
 {
     struct fake *f = fake_new();
     fake_open(f);
