@@ -242,7 +242,7 @@ static void report(struct queue *q, bool up, const char *why)
 {
     struct card *c = q->card;
     if (c->cb.queue)
-        c->cb.queue(c->cb.arg, q->tx, q->index, up, q->lost_last, why);
+        c->cb.queue(c->cb.arg, q->tx, q->index, up, up ? q->lost_last : 0, why);
 }
 
 static void reset_done(void *arg, const struct card_reply *reply)

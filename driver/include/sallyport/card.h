@@ -141,7 +141,8 @@ struct card_callbacks {
      * good; free the card. why is valid during the call. */
     void (*state)(void *arg, enum card_state state, const char *why);
     /* A queue went down (its packets are lost, its SAs belong in software until it is up) or came
-     * up anew. Not called for the changes that come with the card's state. May be NULL. */
+     * up anew, which is when `lost` is known. Not called for the changes that come with the card's
+     * state. May be NULL. */
     void (*queue)(void *arg, bool tx, unsigned q, bool up, unsigned lost, const char *why);
     /* An event: a hint, the truth is read by query. May be NULL. */
     void (*event)(void *arg, const struct card_event *ev);
