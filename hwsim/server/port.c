@@ -85,6 +85,17 @@ void port_close(struct port *p)
     free(p);
 }
 
+/* Names a frame that waits for the wire: it comes again, or its ring was reset and another comes.
+ */
+static uint64_t hash_of(const uint8_t *frame, size_t len)
+{
+    uint64_t h = 14695981039346656037u + len;
+
+    while (len--)
+        h = (h ^ *frame++) * 1099511628211u;
+    return h ? h : 1;
+}
+
 /* Into the capture first: a process that dies between the two has captured what it may have sent.
  */
 int port_send(struct port *p, uint64_t now, const uint8_t *frame, size_t len)
@@ -93,21 +104,22 @@ int port_send(struct port *p, uint64_t now, const uint8_t *frame, size_t len)
 
     if (p->fd < 0)
         return -ENETDOWN;
-    if (p->pcap && !p->captured)
+    if (p->pcap && (!p->captured || p->captured != hash_of(frame, len)))
         pcapng_write(p->pcap, PCAPNG_OUT, wall_ns(), frame, len);
-    p->captured = true;
+    p->captured = 0;
     err = p->ops->send(p, frame, len);
     if (err == -EAGAIN) {
         if (!p->full_since)
             p->full_since = now;
-        if (now - p->full_since < PORT_PATIENCE_NS)
+        if (now - p->full_since < PORT_PATIENCE_NS) {
+            p->captured = hash_of(frame, len);
             return -EAGAIN;
+        }
         p->tx_dropped++;
         err = 0;
     } else {
         p->full_since = 0;
     }
-    p->captured = false;
     return err;
 }
 

@@ -45,7 +45,7 @@ struct port {
     bool ipv6_was_on, deaf;
     struct pcapng *pcap;
     uint64_t full_since; /* the wire has been full since; 0: it is not */
-    bool captured;       /* the frame that waits is in the capture already */
+    uint64_t captured;   /* hash of a frame that waits and is in the capture already; 0: none */
     uint64_t tx_dropped; /* frames given up because the wire stayed full */
     uint8_t *buf;        /* a frame, or an IP super-packet */
     size_t buf_cap;

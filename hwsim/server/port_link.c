@@ -118,7 +118,7 @@ static void hang_up(struct port *p)
 {
     close_fd(&p->fd);
     p->full_since = 0;
-    p->captured = false;
+    p->captured = 0;
     watch_what_is_there(p);
     port_link(p, false);
     link_tick(p);
