@@ -22,6 +22,16 @@ struct data_tap *data_tap_of(struct data *d, unsigned iface)
 /* --- the TAP
  * --------------------------------------------------------------------------------------- */
 
+static void close_tap(struct data_tap *t)
+{
+    if (t->fd < 0)
+        return;
+    if (t->ev)
+        event_free(t->ev);
+    close(t->fd);
+    *t = (struct data_tap){.fd = -1};
+}
+
 static void on_tap(evutil_socket_t fd, short what, void *ctx)
 {
     struct data_tap *t = ctx;
@@ -35,7 +45,13 @@ static void on_tap(evutil_socket_t fd, short what, void *ctx)
             break;
         }
         int n = tap_read(fd, d->frame, sizeof d->frame, &off);
-        if (n <= 0)
+        if (n < 0) { /* the TAP was deleted under us: an event that never ends */
+            log_event(MSG_TAP_GONE, engine_interface(d->engine, t->iface)->name,
+                      engine_interface(d->engine, t->iface)->name, strerror(-n));
+            close_tap(t);
+            break;
+        }
+        if (n == 0)
             break;
         engine_from_tap(d->engine, t->iface, data_now(), d->frame, (size_t)n, &off);
     }
@@ -50,7 +66,7 @@ static void take_tap(struct data *d, const struct msg_fd *what, int fd)
     for (unsigned i = 0; i < CFG_INTERFACES && !t; i++)
         if (d->taps[i].fd < 0)
             t = &d->taps[i];
-    if (iface < 0 || !t || data_tap_of(d, (unsigned)iface) || tap_setup(fd)) {
+    if (iface < 0 || !t || tap_setup(fd)) {
         close(fd);
         return;
     }
@@ -58,16 +74,6 @@ static void take_tap(struct data *d, const struct msg_fd *what, int fd)
     t->ev = event_new(d->base, fd, EV_READ | EV_PERSIST, on_tap, t);
     if (t->ev)
         event_add(t->ev, NULL);
-}
-
-static void close_tap(struct data_tap *t)
-{
-    if (t->fd < 0)
-        return;
-    if (t->ev)
-        event_free(t->ev);
-    close(t->fd);
-    *t = (struct data_tap){.fd = -1};
 }
 
 /* --- plain interfaces
@@ -227,10 +233,21 @@ void data_take_fd(struct data *d, const struct msg_fd *what, int fd)
     close(fd);
 }
 
+static void tap_gone(struct data *d, const char *interface)
+{
+    for (unsigned i = 0; i < CFG_INTERFACES; i++)
+        if (d->taps[i].fd >= 0 &&
+            strcmp(engine_interface(d->engine, d->taps[i].iface)->name, interface) == 0)
+            close_tap(&d->taps[i]);
+}
+
 void data_fd_gone(struct data *d, const struct msg_fd *what)
 {
+    if (what->kind == MSG_FD_TAP)
+        tap_gone(d, what->interface[0] ? what->interface : what->name);
     for (unsigned i = 0; i < DATA_PORTS; i++)
-        if (d->ports[i].port && strcmp(d->ports[i].name, what->name) == 0 &&
+        if (what->kind == MSG_FD_PACKET && d->ports[i].port &&
+            strcmp(d->ports[i].name, what->name) == 0 &&
             strcmp(d->ports[i].interface, what->interface) == 0)
             close_port(&d->ports[i]);
 }

@@ -35,13 +35,23 @@ static void dp_acquire(void *ctx, const struct spd_policy *p, const struct spd_f
     f->e->host.acquire(f->e->host.ctx, p, flow, peer);
 }
 
-/* An SA at its limit is deleted after the burst: the path still holds it. */
+static void tell_life(struct engine *e, const struct sa *sa, enum sa_life what)
+{
+    char spi[24];
+    snprintf(spi, sizeof spi, "0x%08x", sa->spec.spi);
+    log_event(what == LIFE_HARD ? MSG_SA_HARD : MSG_SA_SOFT, spi, spi);
+    e->host.expired(e->host.ctx, sa, what);
+}
+
+/* A soft limit is told at once, since it is reported once only; an SA at its hard limit is deleted
+ * after the burst: the path still holds it. */
 static void dp_life(void *ctx, struct sa *sa, enum sa_life what)
 {
     struct iface *f = ctx;
-    (void)what;
-    (void)sa;
-    f->e->life_due = true;
+    if (what == LIFE_HARD)
+        f->e->life_due = true;
+    else if (what == LIFE_SOFT)
+        tell_life(f->e, sa, what);
 }
 
 static void dp_card_failed(void *ctx, struct sa *sa, const char *what)
@@ -67,7 +77,9 @@ static int iface_init(struct engine *e, unsigned i)
     f->index = i;
     f->cfg = &e->cfg->interfaces[i];
     struct dp_config dc = {.natt_port = e->cfg->natt_port,
-                           .n_ike_ports = e->cfg->n_ike_ports,
+                           /* By the sockets really in use: there is no IKE process yet, and a
+                            * bypass without a socket of ours is anybody's way out in clear. */
+                           .n_ike_ports = e->cfg->testing ? e->cfg->n_ike_ports : 0,
                            .reassembly_bytes = (size_t)e->cfg->reassembly_kb * 1024,
                            .hold_packets = e->cfg->hold_packets,
                            .hold_per_flow = e->cfg->hold_per_flow};
@@ -188,6 +200,7 @@ int engine_new(struct engine **out, const struct cfg *cfg, const struct engine_h
         return rc;
     }
     place_all(e, now);
+    e->deadline = sad_deadline(e->sad);
     *out = e;
     return 0;
 }
@@ -216,6 +229,19 @@ void engine_free(struct engine *e, uint64_t now)
 /* --- SAs
  * -------------------------------------------------------------------------------------------- */
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* When a time limit of an SA may be due; the whole database is walked only then. */
+static uint64_t deadline_of(const struct sa *sa)
+{
+    const struct sa_lifetime *soft = &sa->spec.soft, *hard = &sa->spec.hard;
+    return earlier(soft->time ? sa->created + soft->time : UINT64_MAX,
+                   hard->time ? sa->created + hard->time : UINT64_MAX);
+}
+
 int engine_sa_add(struct engine *e, const struct sa_spec *spec, uint64_t now, struct sa **out)
 {
     e->now = now;
@@ -224,6 +250,7 @@ int engine_sa_add(struct engine *e, const struct sa_spec *spec, uint64_t now, st
     if (rc)
         return rc;
     place_sa(e->place, sa, now);
+    e->deadline = earlier(e->deadline, deadline_of(sa));
     if (spec->dir == ESP_OUT)
         for (unsigned i = 0; i < e->n_ifaces; i++)
             dp_sa_ready(e->ifaces[i].dp, now, sa);
@@ -254,13 +281,11 @@ static void lifetimes(struct engine *e, uint64_t now)
         enum sa_life life = sad_life(sa, now);
         if (life == LIFE_OK)
             continue;
-        char spi[24];
-        snprintf(spi, sizeof spi, "0x%08x", sa->spec.spi);
-        log_event(life == LIFE_HARD ? MSG_SA_HARD : MSG_SA_SOFT, spi, spi);
-        e->host.expired(e->host.ctx, sa, life);
+        tell_life(e, sa, life);
         if (life == LIFE_HARD)
             engine_sa_delete(e, sa, now);
     }
+    e->deadline = sad_deadline(e->sad);
 }
 
 static void delete_gone(struct engine *e, const uint32_t *gone, unsigned n, uint64_t now)
@@ -373,11 +398,6 @@ void engine_neighbour(struct engine *e, unsigned iface, uint64_t now, const stru
 /* --- the turn of the wheel
  * ----------------------------------------------------------------------------- */
 
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 static uint64_t poll_card(struct engine *e, struct ecard *c, uint64_t now)
 {
     if (!c->unit)
@@ -401,10 +421,10 @@ uint64_t engine_poll(struct engine *e, uint64_t now)
         next = earlier(next, dp_tick(e->ifaces[i].dp, now));
         dp_flush(e->ifaces[i].dp);
     }
-    if (e->life_due || sad_deadline(e->sad) <= now)
+    if (e->life_due || e->deadline <= now)
         lifetimes(e, now);
     next = earlier(next, place_tick(e->place, now));
-    return earlier(next, sad_deadline(e->sad));
+    return earlier(next, e->deadline);
 }
 
 bool engine_arm(struct engine *e)

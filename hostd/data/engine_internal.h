@@ -37,6 +37,7 @@ struct engine {
     unsigned n_cards;
     uint64_t now; /* of the call under way, for callbacks */
     bool life_due;
+    uint64_t deadline; /* of the earliest time limit of an SA */
 };
 
 /* The port that serves the interface now: the main one when it is up, else the standby. */

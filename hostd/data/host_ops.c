@@ -110,14 +110,16 @@ static void probe(void *ctx, unsigned ifindex, const struct ip_addr *a)
     (void)msg_send(d->parent, MSG_PROBE, 0, &m, sizeof m, NULL, 0);
 }
 
-/* The packets that wait are keyed by the destination, not by the gateway: every interface is told.
- */
+/* Packets wait under their destination, the kernel tells of a gateway: all that wait are tried
+ * again. */
 static void ready(void *ctx, unsigned ifindex, const struct ip_addr *a)
 {
     struct data *d = ctx;
+    const struct ip_addr any = {0};
+    (void)a;
     for (unsigned i = 0; d->engine && i < CFG_INTERFACES; i++)
         if (d->taps[i].fd >= 0 && d->taps[i].ifindex == ifindex)
-            engine_neighbour(d->engine, d->taps[i].iface, data_now(), a);
+            engine_neighbour(d->engine, d->taps[i].iface, data_now(), &any);
 }
 
 void data_host_ops(struct data *d, struct engine_host *h)

@@ -4,6 +4,7 @@
 #include "hostd/data/host/tap.h"
 
 #include <errno.h>
+#include <linux/if_packet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -60,6 +61,8 @@ int packet_port_new(struct packet_port **out, int fd, const uint8_t mac[6], uint
         p->slots[i].room = i < BATCH - BIG_SLOTS ? SLOT : BIG;
         at += p->slots[i].room;
     }
+    int on = 1;
+    (void)setsockopt(fd, SOL_PACKET, PACKET_AUXDATA, &on, sizeof on);
     p->fd = fd;
     p->dp = (struct dp_port){.ctx = p,
                              .card = false,
@@ -145,19 +148,21 @@ static void port_put(void *ctx, struct dp_buf *b)
     p->taken[b->id] = false;
 }
 
-/* What the kernel does not take now waits a little; what it never takes is counted. */
-static unsigned send_some(struct packet_port *p, struct mmsghdr *m, unsigned n)
+/* What the kernel does not take now waits a little, one budget for the whole burst; what is left
+ * then is dropped and counted: a stuck device must not hold up the others. Returns the frames dealt
+ * with. */
+static unsigned send_some(struct packet_port *p, struct mmsghdr *m, unsigned n, unsigned *budget)
 {
-    for (int tries = 0; tries < 50; tries++) {
+    for (;;) {
         int sent = sendmmsg(p->fd, m, n, MSG_DONTWAIT);
         if (sent > 0)
             return (unsigned)sent;
-        if (errno == ENODEV || errno == ENXIO || errno == ENETDOWN) {
-            p->gone = errno != ENETDOWN;
+        if (errno == ENODEV || errno == ENXIO)
+            p->gone = true;
+        bool again = errno == EAGAIN || errno == ENOBUFS || errno == EINTR;
+        if (!again || *budget == 0)
             break;
-        }
-        if (errno != EAGAIN && errno != ENOBUFS && errno != EINTR)
-            break;
+        --*budget;
         usleep(20);
     }
     p->refused++;
@@ -178,8 +183,8 @@ static void port_flush(void *ctx)
         m[i].msg_hdr.msg_iov = iov[i];
         m[i].msg_hdr.msg_iovlen = 2;
     }
-    for (unsigned done = 0; done < p->queued;)
-        done += send_some(p, m + done, p->queued - done);
+    for (unsigned done = 0, budget = 20; done < p->queued;)
+        done += send_some(p, m + done, p->queued - done, &budget);
     for (unsigned i = 0; i < p->queued; i++)
         p->taken[p->queue[i]] = false;
     p->queued = 0;
@@ -197,26 +202,66 @@ static void complete_checksum(uint8_t *frame, size_t len, struct dp_offload *off
     off->needs_csum = false;
 }
 
+/* The kernel takes a VLAN tag out of the frame before it shows it here: it is put back, so that a
+ * frame of another VLAN is never taken for an untagged one. Returns the octets added. */
+static size_t put_tag_back(uint8_t *frame, size_t len, const struct msghdr *mh)
+{
+    struct tpacket_auxdata aux;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c;
+         c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)mh, c)) {
+        if (c->cmsg_level != SOL_PACKET || c->cmsg_type != PACKET_AUXDATA ||
+            c->cmsg_len < CMSG_LEN(sizeof aux))
+            continue;
+        memcpy(&aux, CMSG_DATA(c), sizeof aux);
+        if (!(aux.tp_status & TP_STATUS_VLAN_VALID) || len < 12)
+            return 0;
+        memmove(frame + 16, frame + 12, len - 12);
+        put_be16(frame + 12, aux.tp_status & TP_STATUS_VLAN_TPID_VALID ? aux.tp_vlan_tpid : 0x8100);
+        put_be16(frame + 14, aux.tp_vlan_tci);
+        return 4;
+    }
+    return 0;
+}
+
+/* One frame. 1: it is there; 0: nothing waits; -errno. */
+static int read_frame(struct packet_port *p, size_t *len, struct dp_offload *off)
+{
+    uint8_t hdr[VNET_HDR] = {0}, control[CMSG_SPACE(sizeof(struct tpacket_auxdata))];
+    struct iovec iov[2] = {{hdr, PACKET_VNET}, {p->rx, sizeof p->rx - 4}};
+    struct msghdr mh = {
+        .msg_iov = iov, .msg_iovlen = 2, .msg_control = control, .msg_controllen = sizeof control};
+    ssize_t got = recvmsg(p->fd, &mh, MSG_DONTWAIT);
+    if (got < 0)
+        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+    *len = 0;
+    if (got <= PACKET_VNET || vnet_decode(hdr, (size_t)got - PACKET_VNET, off))
+        return 1;
+    *len = (size_t)got - PACKET_VNET;
+    size_t tag = put_tag_back(p->rx, *len, &mh);
+    off->csum_start = (uint16_t)(off->csum_start + (off->needs_csum ? tag : 0));
+    *len += tag;
+    return 1;
+}
+
 int packet_port_read(struct packet_port *p, unsigned max, packet_rx rx, void *ctx)
 {
     unsigned n = 0;
     for (; n < max; n++) {
-        uint8_t hdr[VNET_HDR] = {0};
-        struct iovec iov[2] = {{hdr, PACKET_VNET}, {p->rx, sizeof p->rx}};
-        ssize_t got = readv(p->fd, iov, 2);
-        if (got < 0 && (errno == EAGAIN || errno == EINTR))
-            break;
-        if (got < 0 && errno == ENETDOWN)
-            continue; /* the link went down: told once by the socket, which stays good */
-        if (got < 0) {
-            p->gone = true;
-            return -errno;
-        }
         struct dp_offload off;
-        if (got <= PACKET_VNET || vnet_decode(hdr, (size_t)got - PACKET_VNET, &off))
+        size_t len = 0;
+        int rc = read_frame(p, &len, &off);
+        if (rc == 0)
+            break;
+        if (rc == -ENETDOWN)
+            continue; /* the link went down: told once by the socket, which stays good */
+        if (rc < 0) {
+            p->gone = true;
+            return rc;
+        }
+        if (len == 0)
             continue;
-        complete_checksum(p->rx, (size_t)got - PACKET_VNET, &off);
-        rx(ctx, p->rx, (size_t)got - PACKET_VNET, &off);
+        complete_checksum(p->rx, len, &off);
+        rx(ctx, p->rx, len, &off);
     }
     return (int)n;
 }
