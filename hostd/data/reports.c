@@ -138,8 +138,8 @@ static json_t *report_policy(const struct spd_policy *p)
 {
     char local[2 * IP_ADDR_STR], remote[2 * IP_ADDR_STR];
     json_t *o =
-        json_pack("{s:s,s:s,s:i,s:o,s:s,s:s,s:s,s:i}", "name", p->name, "where", p->where, "id",
-                  (int)p->id, "cookie", json_hex(p->cookie), "action", spd_action_name(p->action),
+        json_pack("{s:s,s:s,s:I,s:o,s:s,s:s,s:s,s:i}", "name", p->name, "where", p->where, "id",
+                  (json_int_t)p->id, "cookie", json_hex(p->cookie), "action", spd_action_name(p->action),
                   "local", ip_range_str(&p->sel.local, local), "remote",
                   ip_range_str(&p->sel.remote, remote), "protocol", (int)p->sel.proto);
     json_object_set_new(o, "local_port",

@@ -190,18 +190,6 @@ static void port_flush(void *ctx)
     p->queued = 0;
 }
 
-/* veth and virtio hand over frames whose checksum the sender left to hardware that is not there.
- * Programs that read raw frames (DHCP clients) refuse these: it is completed here. A super-packet
- * keeps its partial one, since the TAP takes it so. */
-static void complete_checksum(uint8_t *frame, size_t len, struct dp_offload *off)
-{
-    if (!off->needs_csum || off->gso != DP_GSO_NONE)
-        return;
-    uint16_t sum = ip_sum_fold(ip_sum(frame + off->csum_start, len - off->csum_start, 0));
-    put_be16(frame + off->csum_start + off->csum_offset, sum ? sum : 0xffff);
-    off->needs_csum = false;
-}
-
 /* The kernel takes a VLAN tag out of the frame before it shows it here: it is put back, so that a
  * frame of another VLAN is never taken for an untagged one. Returns the octets added. */
 static size_t put_tag_back(uint8_t *frame, size_t len, const struct msghdr *mh)
@@ -260,7 +248,6 @@ int packet_port_read(struct packet_port *p, unsigned max, packet_rx rx, void *ct
         }
         if (len == 0)
             continue;
-        complete_checksum(p->rx, len, &off);
         rx(ctx, p->rx, len, &off);
     }
     return (int)n;
