@@ -382,7 +382,8 @@ uint64_t hw_admin_run(struct hw_card *c)
     uint64_t next = HW_NEVER, t;
     unsigned n;
 
-    if (!c->admin.on || hw_fault_lasting(&c->faults, c->now, HW_SITE_FIRMWARE, HW_FAULT_ANY))
+    if (!c->admin.on || c->status & CIF_STATUS_FATAL ||
+        hw_fault_lasting(&c->faults, c->now, HW_SITE_FIRMWARE, HW_FAULT_ANY))
         return HW_NEVER;
     for (n = 0; n < HW_ADMIN_BUDGET; n++) {
         struct hw_cmd m = {0};

@@ -336,13 +336,24 @@ bool hw_datapath_works(struct hw_card *c)
            !hw_fault_lasting(&c->faults, c->now, HW_SITE_DATAPATH, HW_FAULT_ANY);
 }
 
+void hw_stop(struct hw_card *c, bool fatal)
+{
+    c->status |= fatal ? CIF_STATUS_FATAL : CIF_STATUS_NEEDS_RESET;
+    if (fatal)
+        c->fatal_code = CIF_FATAL_CODE_INTERNAL;
+    hw_event(c, fatal ? CIF_EV_FATAL : CIF_EV_NEEDS_RESET, CIF_SEV_ERROR,
+             fatal ? CIF_FATAL_CODE_INTERNAL : 0, 0, 0);
+    if (c->admin.on)
+        hw_cq_arm(c, &c->admin.evq);
+}
+
 static uint64_t heartbeats(struct hw_card *c)
 {
     uint64_t period = (uint64_t)c->shape.heartbeat_ms * HW_MS;
 
     if (c->now < c->next_heartbeat)
         return c->next_heartbeat;
-    if (c->status & CIF_STATUS_READY &&
+    if ((c->status & (CIF_STATUS_READY | CIF_STATUS_FATAL)) == CIF_STATUS_READY &&
         !hw_fault_lasting(&c->faults, c->now, HW_SITE_FIRMWARE, HW_FAULT_ANY))
         c->hb_fw = beat(c->hb_fw);
     if (hw_datapath_works(c) && hw_kat_run(c))

@@ -17,6 +17,18 @@ static json_t *refuse(const char *why)
  * --------------------------------------------------------------------------------------------------------
  */
 
+/* The faults of the card as a whole strike as soon as they are said, once. */
+static void strike_card(struct hw_card *c)
+{
+    const struct hw_fault *f =
+        hw_fault_hit(&c->faults, c->now, &HW_FAULT_AT(HW_SITE_CARD, .op = 0));
+
+    if (f && f->what == HW_WHAT_DIE)
+        hw_die(c);
+    else if (f)
+        hw_stop(c, f->what == HW_WHAT_FATAL);
+}
+
 static json_t *fault_add(struct hw_card *c, const char *words)
 {
     char *error;
@@ -24,7 +36,7 @@ static json_t *fault_add(struct hw_card *c, const char *words)
     json_t *answer;
 
     if (id && c->faults.per_site[HW_SITE_CARD])
-        hw_die(c);
+        strike_card(c);
     answer = id ? json_pack("{s:b, s:i}", "ok", 1, "id", (int)id) : refuse(error);
     free(error);
     return answer;

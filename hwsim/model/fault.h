@@ -58,6 +58,8 @@ enum hw_fault_what {
     HW_WHAT_FAIL,
     HW_WHAT_DOWN,
     HW_WHAT_DIE,
+    HW_WHAT_FATAL,
+    HW_WHAT_NEEDS_RESET,
     HW_WHAT_COUNT
 };
 

@@ -30,14 +30,24 @@ static const struct site_row {
     [HW_SITE_DMA] = {"dma", BIT(HW_WHAT_FAIL), HW_WHAT_FAIL},
     [HW_SITE_IRQ] = {"irq", BIT(HW_WHAT_DROP), HW_WHAT_DROP},
     [HW_SITE_LINK] = {"link", BIT(HW_WHAT_DOWN), HW_WHAT_DOWN},
-    [HW_SITE_CARD] = {"card", BIT(HW_WHAT_DIE), HW_WHAT_DIE},
+    [HW_SITE_CARD] = {"card", BIT(HW_WHAT_DIE) | BIT(HW_WHAT_FATAL) | BIT(HW_WHAT_NEEDS_RESET),
+                      HW_WHAT_DIE},
 };
 
 static const char *const whats[HW_WHAT_COUNT] = {
-    [HW_WHAT_REFUSE] = "refuse", [HW_WHAT_DELAY] = "delay",   [HW_WHAT_DROP] = "drop",
-    [HW_WHAT_DOUBLE] = "double", [HW_WHAT_GARBLE] = "garble", [HW_WHAT_STOP] = "stop",
-    [HW_WHAT_FREEZE] = "freeze", [HW_WHAT_RAW] = "raw",       [HW_WHAT_FAIL] = "fail",
-    [HW_WHAT_DOWN] = "down",     [HW_WHAT_DIE] = "die",
+    [HW_WHAT_REFUSE] = "refuse",
+    [HW_WHAT_DELAY] = "delay",
+    [HW_WHAT_DROP] = "drop",
+    [HW_WHAT_DOUBLE] = "double",
+    [HW_WHAT_GARBLE] = "garble",
+    [HW_WHAT_STOP] = "stop",
+    [HW_WHAT_FREEZE] = "freeze",
+    [HW_WHAT_RAW] = "raw",
+    [HW_WHAT_FAIL] = "fail",
+    [HW_WHAT_DOWN] = "down",
+    [HW_WHAT_DIE] = "die",
+    [HW_WHAT_FATAL] = "fatal",
+    [HW_WHAT_NEEDS_RESET] = "needs-reset",
 };
 
 const char *hw_fault_site_name(enum hw_fault_site site)
@@ -375,6 +385,8 @@ static int agree(struct parse *p)
         return complain(p, "what=delay: say how long, ms=N");
     if (f->nth && f->count)
         return complain(p, "nth= and count= exclude each other");
+    if (f->site == HW_SITE_CARD)
+        f->count = 1;
     if (f->ms && f->what != HW_WHAT_DELAY)
         f->until = p->now + f->ms * 1000000;
     if (f->what == HW_WHAT_DELAY && f->site == HW_SITE_CMD)

@@ -246,6 +246,8 @@ void hw_control(struct hw_card *c, uint32_t bits);
 uint32_t hw_features(const struct hw_card *c, uint32_t word);
 void hw_doorbells_note(struct hw_card *c);
 void hw_die(struct hw_card *c);
+/* Stops transmitting and decrypting, then says so: FATAL (until level F) or NEEDS_RESET. */
+void hw_stop(struct hw_card *c, bool fatal);
 bool hw_datapath_works(struct hw_card *c);
 int hw_kat_init(struct hw_card *c);
 bool hw_kat_run(struct hw_card *c);

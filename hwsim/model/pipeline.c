@@ -115,6 +115,17 @@ static void icv_failed(struct hw_card *c, unsigned port, struct hw_sa *sa, struc
     hw_event(c, CIF_EV_ICV_BURST, CIF_SEV_WARNING, 0, hw_sa_handle(&c->sa, sa), sa->fail_run);
 }
 
+/* One event of an SA an interval: a log line a packet is an attacker's tool. */
+static void say_replay(struct hw_card *c, struct hw_sa *sa)
+{
+    uint64_t ms = c->admin.event_interval_ms ? c->admin.event_interval_ms : 100;
+
+    if (sa->replay_said && c->now - sa->replay_said < ms * HW_MS)
+        return;
+    sa->replay_said = c->now;
+    hw_event(c, CIF_EV_REPLAY_BURST, CIF_SEV_INFO, 0, hw_sa_handle(&c->sa, sa), sa->replay);
+}
+
 static void filtered(struct hw_card *c, unsigned port, struct hw_sa *sa, int err,
                      struct hw_verdict *v)
 {
@@ -124,6 +135,7 @@ static void filtered(struct hw_card *c, unsigned port, struct hw_sa *sa, int err
     } else {
         sa->replay++;
         drop(c, port, v, CIF_STAT_RX_REPLAY);
+        say_replay(c, sa);
     }
 }
 

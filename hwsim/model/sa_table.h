@@ -25,6 +25,7 @@ struct hw_sa {
     uint32_t fail_run;
     uint64_t fail_since;
     bool burst;
+    uint64_t replay_said; /* when REPLAY_BURST was sent */
     uint64_t icv_fail, replay, late, malformed, mismatch, refused, pmtu, other;
     uint32_t next_spi, next_cookie; /* hash chains */
     uint32_t prev_free, next_free;

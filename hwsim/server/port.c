@@ -116,7 +116,7 @@ int port_send(struct port *p, uint64_t now, const uint8_t *frame, size_t len)
             return -EAGAIN;
         }
         p->tx_dropped++;
-        err = 0;
+        err = -ENETDOWN; /* it may have left, for all the host can know: LINK_DOWN */
     } else {
         p->full_since = 0;
     }

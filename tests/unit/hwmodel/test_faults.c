@@ -337,6 +337,32 @@ static void dumps_hold_no_key(void **state)
     host_free(h);
 }
 
+static void the_card_stops_and_says_so(void **state)
+{
+    struct host *h = host_open("reference");
+    uint8_t f[100], e[CIF_EVENT_SIZE], c[CIF_TXC_SIZE];
+
+    fault(h, "fault add card what=fatal");
+    assert_true(reg(h, CIF_REG_STATUS) & CIF_STATUS_FATAL);
+    assert_int_equal(reg(h, CIF_REG_FATAL_CODE), CIF_FATAL_CODE_INTERNAL);
+    assert_true(event(h, e));
+    assert_int_equal(cif_event_type(e), CIF_EV_FATAL);
+    describe(h, CIF_TXOP_CLEAR, f, udp_frame(f, 1, 2, 18));
+    ring_tx(h);
+    assert_int_equal(h->n_out, 0);
+    assert_false(tx_completion(h, c));
+    set(h, CIF_REG_CONTROL, CIF_CONTROL_RESET);
+    pass(h, 60);
+    assert_int_equal(reg(h, CIF_REG_STATUS), CIF_STATUS_READY);
+    bring_up(h, 0);
+    open_rings(h);
+    fault(h, "fault add card what=needs-reset");
+    assert_true(reg(h, CIF_REG_STATUS) & CIF_STATUS_NEEDS_RESET);
+    assert_true(event(h, e));
+    assert_int_equal(cif_event_type(e), CIF_EV_NEEDS_RESET);
+    host_free(h);
+}
+
 static void death(void **state)
 {
     struct host *h = host_open("reference");
@@ -369,6 +395,7 @@ int main(void)
         cmocka_unit_test(frozen_firmware_shows),
         cmocka_unit_test(rx_tx_dma_irq_link),
         cmocka_unit_test(dumps_hold_no_key),
+        cmocka_unit_test(the_card_stops_and_says_so),
         cmocka_unit_test(death),
     };
 
