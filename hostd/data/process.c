@@ -82,12 +82,33 @@ static int read_config(int fd, struct cfg *out)
     return rc;
 }
 
+/* What the engine is built around. Addresses, routes and after-stop are the parent's business. */
+static bool same_frame(const struct cfg *a, const struct cfg *b)
+{
+    bool same = a->n_cards == b->n_cards && a->n_interfaces == b->n_interfaces;
+    for (unsigned i = 0; same && i < a->n_cards; i++)
+        same = strcmp(a->cards[i].name, b->cards[i].name) == 0 &&
+               strcmp(a->cards[i].at, b->cards[i].at) == 0;
+    for (unsigned i = 0; same && i < a->n_interfaces; i++)
+        same = strcmp(a->interfaces[i].name, b->interfaces[i].name) == 0 &&
+               strcmp(a->interfaces[i].port, b->interfaces[i].port) == 0 &&
+               strcmp(a->interfaces[i].standby, b->interfaces[i].standby) == 0;
+    return same;
+}
+
 static void on_config(struct data *d, struct msg *m)
 {
     struct cfg cfg;
     int rc = read_config(m->n_fds ? m->fds[0] : -1, &cfg);
     if (rc) {
         log_event(MSG_DATA_CONFIG_BAD, "data", strerror(-rc));
+        return;
+    }
+    if (d->engine && !same_frame(&d->cfg, &cfg)) {
+        /* The store outlives us: the next process has the same SAs, numbers and windows. */
+        log_event(MSG_DATA_ANEW, "data");
+        cfg_free(&cfg);
+        event_base_loopbreak(d->base);
         return;
     }
     if (d->engine)
