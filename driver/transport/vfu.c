@@ -84,7 +84,7 @@ static int reg_write(void *ctx, uint32_t off, uint32_t value)
     cif_put32(req + n, value);
     /* WAKE comes from workers and wants no answer. */
     if (off == CIF_REG_WAKE)
-        return vfu_post(v, VFUC_REGION_WRITE, req, n + 4);
+        return vfu_post(v, VFUC_REGION_WRITE, req, n + 4, false);
     return v->dead ? -EPIPE : vfu_request(v, VFUC_REGION_WRITE, req, n + 4, NULL, 0, NULL, NULL);
 }
 
@@ -93,7 +93,7 @@ static void db_write(void *ctx, uint32_t off, uint32_t value)
     uint8_t req[20];
     size_t n = vfuc_region_access(req, VFIO_PCI_BAR2_REGION_INDEX, off, 4);
     cif_put32(req + n, value);
-    (void)vfu_post(ctx, VFUC_REGION_WRITE, req, n + 4); /* a failure shows in alive() */
+    (void)vfu_post(ctx, VFUC_REGION_WRITE, req, n + 4, true); /* a failure shows in alive() */
 }
 
 static int config_command(struct card_vfu *v)
@@ -216,7 +216,14 @@ static int region_info(struct card_vfu *v, uint32_t index, struct vfuc_region *r
     return err;
 }
 
-/* A mapping past the file's end would be a SIGBUS: the file must be large enough. */
+static bool cannot_shrink(int fd)
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+    return seals >= 0 && seals & F_SEAL_SHRINK;
+}
+
+/* A mapping past the file's end would be a SIGBUS: the file must be large enough, and sealed
+ * against getting smaller. Otherwise doorbells go by message. */
 static int map_doorbells(struct card_vfu *v)
 {
     struct vfuc_region r;
@@ -226,7 +233,8 @@ static int map_doorbells(struct card_vfu *v)
     if (err)
         return err;
     bool can = fd >= 0 && r.flags & VFIO_REGION_INFO_FLAG_MMAP && r.size && !(r.offset % PAGE) &&
-               !fstat(fd, &st) && st.st_size >= 0 && r.offset + r.size <= (uint64_t)st.st_size;
+               !fstat(fd, &st) && st.st_size >= 0 && r.offset + r.size <= (uint64_t)st.st_size &&
+               cannot_shrink(fd);
     if (can) {
         void *p = mmap(NULL, r.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)r.offset);
         if (p != MAP_FAILED) {

@@ -173,8 +173,11 @@ int vfu_request(struct card_vfu *v, uint16_t command, const uint8_t *body, size_
     return err;
 }
 
-int vfu_post(struct card_vfu *v, uint16_t command, const uint8_t *body, size_t body_len)
+int vfu_post(struct card_vfu *v, uint16_t command, const uint8_t *body, size_t body_len, bool wait)
 {
+    struct pollfd p = {.fd = v->sock, .events = POLLOUT};
+    if (!wait && poll(&p, 1, 0) == 0)
+        return 0;
     struct vfuc_header h = {v->next_id++, command, (uint32_t)(VFUC_HEADER + body_len),
                             VFUC_NO_REPLY, 0};
     int err = send_message(v, &h, body, body_len, NULL, 0, now_ms() + v->deadline_ms);

@@ -29,8 +29,9 @@ struct card_vfu {
  * the server's error; or -ETIMEDOUT, -EPROTO, -EPIPE: then the connection is dead. */
 int vfu_request(struct card_vfu *v, uint16_t command, const uint8_t *body, size_t body_len,
                 const int *fds, unsigned n_fds, size_t *len, int *fd);
-/* Sends without asking for an answer; from any thread. */
-int vfu_post(struct card_vfu *v, uint16_t command, const uint8_t *body, size_t body_len);
+/* Sends without asking for an answer; from any thread. wait = false: a message that finds the
+ * socket full is dropped, since the server has as many to read already. */
+int vfu_post(struct card_vfu *v, uint16_t command, const uint8_t *body, size_t body_len, bool wait);
 /* Reads what the server says unasked, if anything: a request of its own is refused. */
 void vfu_service(struct card_vfu *v);
 

@@ -1,5 +1,6 @@
 /* A hostile vfio-user server: its answers, wrapped in headers that mostly fit the client's
  * questions, are in the socket before the client asks. Each: length, change of the flags, body. */
+#include <fcntl.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -39,8 +40,8 @@ static void send_answer(int fd, const uint8_t *msg, size_t len, int pass)
 static void send_all(int fd, const uint8_t *data, size_t len)
 {
     uint8_t msg[VFUC_HEADER + 256];
-    int mem = memfd_create("fuzz", MFD_CLOEXEC);
-    if (mem >= 0 && ftruncate(mem, 8192))
+    int mem = memfd_create("fuzz", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (mem >= 0 && (ftruncate(mem, 8192) || fcntl(mem, F_ADD_SEALS, F_SEAL_SHRINK)))
         len = 0;
     for (unsigned i = 0; len >= 2; i++) {
         size_t n = data[0] < len - 2 ? data[0] : len - 2;

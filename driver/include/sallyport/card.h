@@ -62,8 +62,8 @@ struct card_bus {
     int (*reset)(void *ctx);
     /* false: the connection is closed, the device is unplugged. May be NULL. */
     bool (*alive)(void *ctx);
-    /* Descriptor that becomes readable when vector v fires (eventfd), or -1. NULL or vectors = 0:
-     * no interrupts, the caller polls. */
+    /* Descriptor that becomes readable when vector v fires (eventfd, read by the caller), or -1.
+     * NULL or vectors = 0: no interrupts, the caller polls. */
     int (*irq_fd)(void *ctx, unsigned vector);
     unsigned vectors;
 };

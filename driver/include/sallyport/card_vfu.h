@@ -15,9 +15,10 @@ struct card_vfu;
 /* Connects to a server's socket without blocking on it. Returns the descriptor or -errno. */
 int card_vfu_connect(const char *path);
 
-/* Shakes hands on a connected stream socket, turns bus mastering on, maps the doorbells, sets up to
- * max_vectors interrupts (0 = none). Takes sock, also on failure. 0 or -errno, with a sentence in
- * why (CARD_REASON_MAX octets). */
+/* Shakes hands on a connected stream socket, turns bus mastering on, maps the doorbells (if the
+ * server's file is sealed against shrinking; else they go by message), sets up to max_vectors
+ * interrupts (0 = none). Takes sock, also on failure. 0 or -errno, with a sentence in why
+ * (CARD_REASON_MAX octets). */
 int card_vfu_open(int sock, unsigned max_vectors, struct card_vfu **out, char *why);
 /* The table for card_new(). Valid until card_vfu_close(). */
 void card_vfu_bus(struct card_vfu *v, struct card_bus *bus);
