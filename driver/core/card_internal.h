@@ -195,6 +195,7 @@ const char *bringup_step_name(enum step s);
 void recover_reset(struct card *c, enum cif_reset code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void recover_gone(struct card *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void recover_admin(struct card *c, const char *why); /* level A */
 void recover_overdue(struct card *c, unsigned slot);
 void recover_poll(struct card *c);
 void heartbeat_poll(struct card *c);

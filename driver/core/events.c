@@ -2,9 +2,13 @@
  * must act on is acted on. */
 #include "driver/core/card_internal.h"
 
+#define ADMIN_QID 0xffffu /* in QUEUE_ERROR */
+
 static void queue_error(struct card *c, const struct card_event *ev)
 {
     struct queue *q = queue_by_qid(c, ev->id);
+    if (ev->id == ADMIN_QID)
+        recover_admin(c, cif_qerr_text(ev->qual));
     if (!q)
         return;
     pthread_mutex_lock(&q->lock);

@@ -76,6 +76,12 @@ static void level_a(struct card *c, const char *why)
     card_wr(c, CIF_REG_CONTROL, CIF_CONTROL_ADMIN_RESET);
 }
 
+void recover_admin(struct card *c, const char *why)
+{
+    if (c->state == CARD_RUNNING && c->rec < REC_ADMIN_OFF)
+        level_a(c, why);
+}
+
 static void abort_answered(void *arg, const struct card_reply *reply)
 {
     struct card *c = arg;

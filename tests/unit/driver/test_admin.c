@@ -256,15 +256,31 @@ static void deaf_firmware(void **state)
     fake_close(f);
 }
 
+/* The card stopped its admin queue: level A by itself, packets go on. */
+static void queue_error_of_admin(void **state)
+{
+    struct fake *f = fake_running();
+    struct got g = {0};
+    fake_event(f, CIF_EV_QUEUE_ERROR, CIF_QERR_BAD_TAIL, 0xffff);
+    fake_run(f, 10);
+    assert_int_equal(f->card->n.admin_resets, 1);
+    assert_int_equal(f->resets, 1);
+    assert_int_equal(card_ping(f->card, 4, remember, &g), 0);
+    fake_run(f, 3);
+    assert_int_equal(g.value, 4);
+    fake_close(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(batch_outcomes),     cmocka_unit_test(each_status_reaches_the_caller),
-        cmocka_unit_test(keys_are_wiped),     cmocka_unit_test(queries),
-        cmocka_unit_test(slots_run_out),      cmocka_unit_test(wraps),
-        cmocka_unit_test(lost_completion),    cmocka_unit_test(late_completion),
-        cmocka_unit_test(doubled_completion), cmocka_unit_test(impossible_ids),
-        cmocka_unit_test(wrong_phase),        cmocka_unit_test(deaf_firmware),
+        cmocka_unit_test(batch_outcomes),       cmocka_unit_test(each_status_reaches_the_caller),
+        cmocka_unit_test(keys_are_wiped),       cmocka_unit_test(queries),
+        cmocka_unit_test(slots_run_out),        cmocka_unit_test(wraps),
+        cmocka_unit_test(lost_completion),      cmocka_unit_test(late_completion),
+        cmocka_unit_test(doubled_completion),   cmocka_unit_test(impossible_ids),
+        cmocka_unit_test(wrong_phase),          cmocka_unit_test(deaf_firmware),
+        cmocka_unit_test(queue_error_of_admin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
