@@ -123,7 +123,8 @@ tests: all $(UNIT) $(VEC_PROG) $(if $(SIM_SRC),$(B)/bin/sallyport-sim)
 # ONLY=PATTERN runs the parts whose name matches (a shell pattern; see tests/run --list).
 ONLY ?= *
 .PHONY: check check-long soak
-check check-long soak: deps-$(if $(filter soak,$@),check-long,$@)
+check: deps-check
+check-long soak: deps-check-long
 check check-long soak:
 	$(Q)tests/run --tier $@ --only '$(ONLY)' --make '$(MAKE)'
 
