@@ -52,3 +52,19 @@ def silence(arrivals, begin, end, since):
     if last < end:
         worst = max(worst, end - max(last, since))
     return worst / 1e9
+
+
+def outages(sent, delivered, merge=20_000_000):
+    """[first, last] send times of the runs of datagrams that never arrived; runs less than 20 ms apart are one.
+
+    Measured by what was sent, so that a machine too busy to send or to read makes no outage of its own.
+    """
+    runs = []
+    for n, t in sent:
+        if n in delivered:
+            continue
+        if runs and t - runs[-1][1] < merge:
+            runs[-1][1] = t
+        else:
+            runs.append([t, t])
+    return runs

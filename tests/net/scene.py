@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 
 from oracle import capture, judge
 from oracle.esp import SUITES, Sa
@@ -169,9 +170,13 @@ class Scene:
         self.add(self.b, "out", ba, **more)
         return ab, ba
 
-    def disconnect(self, ab, ba):
-        for host, direction, sa in ((self.a, "out", ab), (self.b, "out", ba), (self.a, "in", ba), (self.b, "in", ab)):
-            host.call("sa.delete", {"spi": sa.spi, "dir": direction})
+    def disconnect(self, ab, ba, linger=0.0):
+        """Deletes a pair: outbound first; inbound after a while, since packets may be on their way."""
+        for host, sa in ((self.a, ab), (self.b, ba)):
+            host.call("sa.delete", {"spi": sa.spi, "dir": "out"})
+        time.sleep(linger)
+        for host, sa in ((self.a, ba), (self.b, ab)):
+            host.call("sa.delete", {"spi": sa.spi, "dir": "in"})
 
     def four(self, ab, ba):
         """The four reports of a pair: a out, b in, b out, a in."""
