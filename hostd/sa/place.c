@@ -238,14 +238,26 @@ void slot_gone(struct place *p, struct item *it, uint64_t now)
         item_free(p, it);
 }
 
+static bool slot_open(const struct item *it)
+{
+    return it->state == SLOT_ADDING || it->state == SLOT_UNKNOWN;
+}
+
 /* Out of the card, or out of an add under way; the SA stays. */
 static void leave_card(struct place *p, struct item *it, const struct sa_reason *why, uint64_t now)
 {
     place_to_software(p, it, why, now);
     if (it->state == SLOT_HELD)
         slot_free(p, it, now);
-    else if (it->state == SLOT_ADDING || it->state == SLOT_UNKNOWN)
+    else if (slot_open(it))
         it->undo = true;
+}
+
+/* As leave_card, and an add under way is of no use any more, whatever anybody wishes. */
+static void leave_stale(struct place *p, struct item *it, const struct sa_reason *why, uint64_t now)
+{
+    leave_card(p, it, why, now);
+    it->stale = slot_open(it);
 }
 
 /* --- cards --- */
@@ -340,7 +352,7 @@ void place_card_caps(struct place *p, int card, const struct place_caps *caps, u
         if (it->card != card)
             offer_clear(p, it, card);
         else if (place_fit(caps, it->sa, &why) != PLACE_IN_CARD_CODE)
-            leave_card(p, it, &why, now);
+            leave_stale(p, it, &why, now);
     }
     try_all(p, now);
 }
@@ -404,10 +416,14 @@ void place_changed(struct place *p, struct sa *sa, uint64_t now)
 {
     struct item *it = item_of(p, sa);
     struct sa_reason why;
-    if (!it || it->state == SLOT_NONE || it->pinned)
+    if (!it || it->state == SLOT_NONE)
         return;
+    if (it->pinned) { /* on its way out already, for good or until asked */
+        it->stale = slot_open(it);
+        return;
+    }
     why_set(&why, PLACE_CHANGED_CODE, "%s", place_code_text(PLACE_CHANGED_CODE));
-    leave_card(p, it, &why, now);
+    leave_stale(p, it, &why, now);
 }
 
 void place_ask(struct place *p, struct sa *sa, enum sa_place where, uint64_t now)
@@ -428,7 +444,7 @@ void place_ask(struct place *p, struct sa *sa, enum sa_place where, uint64_t now
         leave_card(p, it, &why, now);
         return;
     }
-    if (it->state == SLOT_ADDING || it->state == SLOT_UNKNOWN)
+    if (slot_open(it) && !it->stale)
         it->undo = false;
     for (int c = 0; c < PLACE_CARDS; c++)
         if (it->card != c)

@@ -95,7 +95,7 @@ void place_freed(struct place *p, int card, uint32_t handle, uint64_t cookie,
     }
     if (cls == PLACE_UNKNOWN || cls == PLACE_NEVER) { /* the table says what became of it */
         slot_set(p, it, SLOT_UNKNOWN, card);
-        it->undo = true;
+        it->undo = it->stale = true; /* why it was freed may hold still */
         audit_want(p, card,
                    now +
                        (cls == PLACE_NEVER ? backoff(&it->tries, 10 * PLACE_MS, 60 * PLACE_S) : 0));

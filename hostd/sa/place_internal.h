@@ -52,6 +52,7 @@ struct item {
     int card; /* of the slot; -1 without one */
     uint32_t handle;
     bool undo;   /* ADDING, UNKNOWN: not wanted any more */
+    bool stale;  /* undo for what the card was told holds no longer: no wish takes it back */
     bool sent;   /* FREEING: asked */
     bool pinned; /* an administrator keeps it in software */
     bool claim;  /* made while an older SA of its policy and peer had a slot */

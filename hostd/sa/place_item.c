@@ -139,6 +139,8 @@ void slot_set(struct place *p, struct item *it, enum slot_state to, int card)
     it->changed = ++p->clock;
     if (to == SLOT_NONE)
         it->undo = false;
+    if (to != SLOT_UNKNOWN)
+        it->stale = false;
     count(p, it, 1);
     if (it->sa) {
         it->sa->card = it->card;

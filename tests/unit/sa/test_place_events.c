@@ -274,6 +274,44 @@ static void a_moved_endpoint_is_given_anew(void **state)
     mock_compare(m);
 }
 
+/* An add under way, or one without an answer, carries the endpoint from before the change: no wish
+ * makes it good. */
+static void a_wish_does_not_revive_an_old_endpoint(void **state)
+{
+    struct mock *m = mock_of(state);
+    struct place_result lost = mock_result(PLACE_UNKNOWN, "TIMEOUT");
+    mock_up(m, 0, 8, 8);
+    mock_settle(m);
+    struct sa *adding = mock_sa(m, ESP_IN, 1000), *kept = mock_sa(m, ESP_IN, 1001);
+    place_changed(m->p, adding, m->now);
+    place_ask(m->p, adding, PLACE_SOFTWARE, m->now);
+    place_ask(m->p, adding, PLACE_CARD, m->now);
+    place_ask(m->p, kept, PLACE_SOFTWARE, m->now); /* changed while it is kept in software */
+    place_changed(m->p, kept, m->now);
+    place_ask(m->p, kept, PLACE_CARD, m->now);
+    mock_settle(m);
+    assert_true(adding->place == PLACE_CARD && kept->place == PLACE_CARD);
+    assert_int_equal(m->adds, 4);
+    assert_int_equal(m->frees, 2);
+
+    place_changed(m->p, adding, m->now); /* the free, too, is of the old endpoint */
+    mock_answer(m, 0, &lost);
+    place_ask(m->p, adding, PLACE_CARD, m->now);
+    mock_settle(m);
+    assert_int_equal(adding->place, PLACE_CARD);
+    assert_int_equal(m->adds, 5);
+
+    struct sa *unknown = mock_sa(m, ESP_OUT, 1002);
+    mock_do(m, m->asked[0]);
+    place_changed(m->p, unknown, m->now);
+    mock_answer(m, 0, &lost);
+    place_ask(m->p, unknown, PLACE_CARD, m->now);
+    mock_settle(m);
+    assert_int_equal(unknown->place, PLACE_CARD);
+    assert_int_equal(m->adds, 7);
+    mock_compare(m);
+}
+
 static void adds_are_paced(void **state)
 {
     struct mock *m = mock_of(state);
@@ -400,6 +438,7 @@ int main(void)
         T(an_administrators_wish),
         T(a_failing_slot_is_left_first_and_tried_later),
         T(a_moved_endpoint_is_given_anew),
+        T(a_wish_does_not_revive_an_old_endpoint),
         T(adds_are_paced),
         T(a_suite_taken_out_of_service),
         T(the_audit_repairs),
