@@ -100,14 +100,18 @@ static uint32_t bucket_peer(const struct sad *s, uint32_t id, const struct ip_ad
     return (uint32_t)mix_addr(mix(s->seed, id), peer) & s->mask;
 }
 
+/* Behind those that were made later: a new SA goes to the head at once, and one that comes to
+ * another chain (sad_move) is no newer for that. */
 static void link_in(struct sad *s, struct node *n, enum sad_table t, uint32_t bucket)
 {
-    struct node **head = &s->table[t][bucket];
-    n->link[t] = *head;
-    if (*head)
-        (*head)->back[t] = &n->link[t];
-    n->back[t] = head;
-    *head = n;
+    struct node **at = &s->table[t][bucket];
+    while (*at && (*at)->sa.cookie > n->sa.cookie)
+        at = &(*at)->link[t];
+    n->link[t] = *at;
+    if (*at)
+        (*at)->back[t] = &n->link[t];
+    n->back[t] = at;
+    *at = n;
 }
 
 static void link_out(struct node *n, enum sad_table t)

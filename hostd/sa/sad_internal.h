@@ -5,7 +5,7 @@
 #include "hostd/sa/sad.h"
 #include "hostd/sa/store_internal.h"
 
-/* Hash tables; an SA stands in each that has a key for it. New SAs go to the head of a chain, so
+/* Hash tables; an SA stands in each that has a key for it. A chain has the newest SA first, so
  * the first that fits is the newest. */
 enum sad_table {
     TABLE_SPI, /* both directions */

@@ -5,7 +5,15 @@
  * covered by a checksum; then what changes per packet, each word beside its complement: reserved
  * (outbound: no number above it was ever used), top and bitmap (inbound); counters; the endpoint in
  * two copies with a generation and a checksum. Every store is ordered so that a process may be
- * killed between any two. */
+ * killed between any two.
+ *
+ * The bitmap alone has no guard. A checksum over it would be made anew for every packet, and a
+ * complement would double what is written and still not cover a kill between two words of one
+ * advance. What a wrong bitmap can do is bounded: a bit too many drops a packet that was not seen;
+ * a bit too few admits one packet again, of those with a good ICV, inside the window. top has its
+ * guard, so nothing below the window ever comes back, and what cannot stand in a bitmap (bits
+ * beyond the size, bits without a top) refuses the record. Whoever can write the memory has the
+ * keys in it as well: a guard here would be against accidents only. */
 #ifndef SALLYPORT_STORE_H
 #define SALLYPORT_STORE_H
 

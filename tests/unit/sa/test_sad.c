@@ -123,6 +123,31 @@ static void the_newest_outbound_is_used(void **state)
     assert_null(sad_outbound(s, 1, &other));
 }
 
+/* A peer that moves takes its old SAs along: they are no newer for that. */
+static void a_moved_sa_keeps_its_age(void **state)
+{
+    struct sad *s = sad_of(state);
+    struct ip_addr here, there;
+    assert_int_equal(ip_parse("10.0.0.2", &here), 0);
+    assert_int_equal(ip_parse("10.0.0.7", &there), 0);
+    struct sa *list[6];
+    for (uint32_t i = 0; i < 6; i++)
+        list[i] = add_spi(s, ESP_OUT, 300 + i);
+    static const uint8_t order[] = {5, 0, 3, 1, 4, 2};
+    for (unsigned k = 0; k < 6; k++) {
+        unsigned newest = 0;
+        sad_move(s, list[order[k]], &list[order[k]]->spec.src, &there, 0, 0);
+        for (unsigned j = 0; j <= k; j++)
+            newest = order[j] > newest ? order[j] : newest;
+        assert_ptr_equal(sad_outbound(s, 1, &there), list[newest]);
+    }
+    assert_null(sad_outbound(s, 1, &here));
+    for (unsigned i = 6; i-- > 0;) {
+        assert_ptr_equal(sad_outbound(s, 1, &there), list[i]);
+        sad_delete(s, list[i]);
+    }
+}
+
 static void tables_agree_with_a_list(void **state)
 {
     struct sad *s = sad_of(state);
@@ -311,6 +336,7 @@ int main(void)
         T(bad_specs_are_refused),
         T(clashes_are_refused),
         T(the_newest_outbound_is_used),
+        T(a_moved_sa_keeps_its_age),
         T(tables_agree_with_a_list),
         T(a_walk_may_delete),
         T(drops_have_their_words),
