@@ -102,6 +102,10 @@ void engine_choose_port(struct engine *e, struct iface *f)
     const struct dp_port *port = f->main ? f->main : f->standby;
     if (port == f->active)
         return;
+    if (f->active) {
+        f->active->flush(f->active->ctx); /* what was given to it leaves by it */
+        f->refused += f->active->refused ? f->active->refused(f->active->ctx) : 0;
+    }
     f->active = port;
     dp_set_port(f->dp, port);
     const char *name = port == NULL ? "none" : port == f->main ? f->cfg->port : f->cfg->standby;
@@ -333,6 +337,13 @@ void engine_start(struct engine *e, uint64_t now)
 
 /* --- ports and frames
  * -------------------------------------------------------------------------------- */
+
+uint64_t engine_refused(const struct engine *e, unsigned iface)
+{
+    const struct iface *f = &e->ifaces[iface];
+    const struct dp_port *p = f->active;
+    return f->refused + (p && p->refused ? p->refused(p->ctx) : 0);
+}
 
 int engine_interface_index(const struct engine *e, const char *name)
 {

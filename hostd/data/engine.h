@@ -79,6 +79,8 @@ const struct cfg_interface *engine_interface(const struct engine *e, unsigned if
 /* "c0", "if:eth1" or "none": the port in use now. */
 const char *engine_port_name(const struct engine *e, unsigned iface);
 int engine_interface_index(const struct engine *e, const char *name);
+/* Frames that the interface's ports took and the kernel did not put on the wire. */
+uint64_t engine_refused(const struct engine *e, unsigned iface);
 struct engine_card {
     const char *name, *at;
     struct card_unit *unit; /* NULL while it is away */

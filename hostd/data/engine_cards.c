@@ -31,8 +31,8 @@ static void iface_card_going_up(struct engine *e, struct iface *f, int index)
 {
     (void)index;
     f->standby = NULL;
+    engine_choose_port(e, f); /* before the shell closes the port */
     iface_want_standby(e, f, false);
-    engine_choose_port(e, f);
 }
 
 static void iface_card_up(struct engine *e, struct iface *f, int index)

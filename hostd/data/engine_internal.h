@@ -13,7 +13,8 @@ struct iface {
     struct dp *dp;
     const struct dp_port *main, *standby, *active;
     bool standby_wanted;
-    bool told; /* the MAC of told_mac was given to the host */
+    uint64_t refused; /* by ports used before */
+    bool told;        /* the MAC of told_mac was given to the host */
     uint8_t told_mac[6];
 };
 

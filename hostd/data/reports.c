@@ -139,8 +139,8 @@ static json_t *report_policy(const struct spd_policy *p)
     char local[2 * IP_ADDR_STR], remote[2 * IP_ADDR_STR];
     json_t *o =
         json_pack("{s:s,s:s,s:I,s:o,s:s,s:s,s:s,s:i}", "name", p->name, "where", p->where, "id",
-                  (json_int_t)p->id, "cookie", json_hex(p->cookie), "action", spd_action_name(p->action),
-                  "local", ip_range_str(&p->sel.local, local), "remote",
+                  (json_int_t)p->id, "cookie", json_hex(p->cookie), "action",
+                  spd_action_name(p->action), "local", ip_range_str(&p->sel.local, local), "remote",
                   ip_range_str(&p->sel.remote, remote), "protocol", (int)p->sel.proto);
     json_object_set_new(o, "local_port",
                         json_pack("[i,i]", (int)p->sel.local_port.lo, (int)p->sel.local_port.hi));
@@ -217,11 +217,12 @@ json_t *report_cards(struct engine *e, uint64_t now)
     return json_pack("{s:o}", "cards", list);
 }
 
-static json_t *drops_json(const struct dp_counters *c)
+static json_t *drops_json(const struct dp_counters *c, uint64_t refused)
 {
     json_t *o = json_object();
     for (unsigned i = 0; i < DP_DROP_COUNT; i++)
-        json_object_set_new(o, dp_drop_text((enum dp_drop)i), json_u64(c->drops[i]));
+        json_object_set_new(o, dp_drop_text((enum dp_drop)i),
+                            json_u64(c->drops[i] + (i == DP_DROP_NO_WIRE ? refused : 0)));
     return o;
 }
 
@@ -259,7 +260,7 @@ static json_t *interface_json(struct engine *e, unsigned i)
     dp_in_use(engine_dp(e, i), &held, &fragments);
     json_object_set_new(o, "held_now", json_u64(held));
     json_object_set_new(o, "fragments_now", json_u64(fragments));
-    json_object_set_new(o, "drops", drops_json(c));
+    json_object_set_new(o, "drops", drops_json(c, engine_refused(e, i)));
     return o;
 }
 

@@ -72,6 +72,8 @@ struct dp_port {
     void (*flush)(void *ctx);
     /* Room for a super-packet's worth of frames? NULL: always. The shell stops reading the TAP. */
     bool (*ready)(void *ctx);
+    /* Frames taken by send() and then not put on the wire, since the port was made; NULL: none. */
+    uint64_t (*refused)(void *ctx);
 };
 
 /* How a packet came from a port. */

@@ -44,6 +44,7 @@ static int port_get(void *ctx, size_t room, struct dp_buf *b);
 static int port_send(void *ctx, struct dp_buf *b, const struct dp_tx *tx);
 static void port_put(void *ctx, struct dp_buf *b);
 static void port_flush(void *ctx);
+static uint64_t port_refused(void *ctx);
 
 int packet_port_new(struct packet_port **out, int fd, const uint8_t mac[6], uint16_t mtu)
 {
@@ -71,7 +72,8 @@ int packet_port_new(struct packet_port **out, int fd, const uint8_t mac[6], uint
                              .get = port_get,
                              .send = port_send,
                              .put = port_put,
-                             .flush = port_flush};
+                             .flush = port_flush,
+                             .refused = port_refused};
     memcpy(p->dp.mac, mac, 6);
     *out = p;
     return 0;
@@ -81,6 +83,7 @@ void packet_port_free(struct packet_port *p)
 {
     if (!p)
         return;
+    port_flush(p);
     close(p->fd);
     free(p->memory);
     free(p);
@@ -96,8 +99,9 @@ const struct dp_port *packet_port_dp(struct packet_port *p)
     return &p->dp;
 }
 
-uint64_t packet_port_refused(const struct packet_port *p)
+static uint64_t port_refused(void *ctx)
 {
+    const struct packet_port *p = ctx;
     return p->refused;
 }
 

@@ -13,9 +13,6 @@ void packet_port_free(struct packet_port *p);
 int packet_port_fd(const struct packet_port *p);
 /* The table for dp_set_port; valid as long as the port. */
 const struct dp_port *packet_port_dp(struct packet_port *p);
-/* Frames sent that the kernel refused (queue full), for reports. */
-uint64_t packet_port_refused(const struct packet_port *p);
-
 /* Reads up to max frames and calls rx for each; super-packets and partial checksums are left to the
  * caller by off. Returns the number read, or -errno (-ENETDOWN, -ENODEV: the interface is gone). */
 typedef void (*packet_rx)(void *ctx, const uint8_t *frame, size_t len,
