@@ -152,10 +152,13 @@ class Host:
         return self.call("counters")["interfaces"][interface]
 
     def reload(self, config=None):
-        if config:
-            self.config = config
+        before, self.config = self.config, config or self.config
         self.write_config()
-        return self.call("reload")
+        try:
+            return self.call("reload")
+        except NetError:
+            self.config = before   # it stays in force
+            raise
 
     def children(self):
         """{process: pid} of the daemon's children, as it reports them; the last answer once it is gone."""
