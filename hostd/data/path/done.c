@@ -53,5 +53,5 @@ void dp_tx_done(struct dp *d, uint64_t now, const struct dp_tx *tx, const uint8_
     else if (tx->cookie || tx->retried)
         gone(d, sa, false); /* ESP made here: its clear text is gone */
     else
-        out_clear_again(d, tx, frame);
+        out_clear_again(d, now, tx, frame);
 }

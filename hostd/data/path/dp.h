@@ -172,7 +172,8 @@ struct dp_ops {
 };
 
 struct dp_config {
-    uint16_t natt_port;
+    uint16_t natt_port; /* of ESP in UDP */
+    /* IKE passes on these, by the sockets in use; on natt_port too only when it is among them. */
     uint16_t ike_ports[8];
     unsigned n_ike_ports;
     /* In all: half for fragments off the wire, half for the host's and those out of ESP. Kept 30 s.

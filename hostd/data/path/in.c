@@ -75,7 +75,7 @@ static void in_clear(struct dp *d, const struct pkt *p)
 
 static void in_packet(struct dp *d, uint64_t now, const struct pkt *p)
 {
-    if (bypass_ip(d, ESP_IN, p) != BYPASS_NO)
+    if (bypass_ip(d, now, ESP_IN, p) != BYPASS_NO)
         in_bypass(d, p);
     else if (!open_packet(d, now, p) && !icmp_quotes_us(d, now, p))
         in_clear(d, p);

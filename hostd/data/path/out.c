@@ -185,7 +185,7 @@ static bool may_pass(struct dp *d, const struct spd_policy *policy, const struct
 
 void out_packet(struct dp *d, uint64_t now, const struct pkt *p)
 {
-    enum bypass b = bypass_ip(d, ESP_OUT, p);
+    enum bypass b = bypass_ip(d, now, ESP_OUT, p);
     if (b != BYPASS_NO) {
         if (!neigh_nd(d, p))
             out_bypass(d, now, b, p);
@@ -205,7 +205,7 @@ void out_packet(struct dp *d, uint64_t now, const struct pkt *p)
         dp_drop(d, DP_DROP_DISCARD);
 }
 
-void out_clear_again(struct dp *d, const struct dp_tx *tx, const uint8_t *frame)
+void out_clear_again(struct dp *d, uint64_t now, const struct dp_tx *tx, const uint8_t *frame)
 {
     struct pkt p;
     struct spd_flow f;
@@ -213,7 +213,7 @@ void out_clear_again(struct dp *d, const struct dp_tx *tx, const uint8_t *frame)
     size_t l2;
     bool may = eth_parse(frame, tx->len, &type, &l2) && bypass_type(type);
     if (pkt_parse(&p, frame, tx->len) && p.i.frag == IP_WHOLE)
-        may = bypass_ip(d, ESP_OUT, &p) != BYPASS_NO ||
+        may = bypass_ip(d, now, ESP_OUT, &p) != BYPASS_NO ||
               may_pass(d, dp_classify(d, ESP_OUT, &p.i, &f), &f);
     if (!may)
         dp_drop(d, DP_DROP_NO_WIRE);

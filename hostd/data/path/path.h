@@ -179,6 +179,7 @@ struct dp {
     struct hold *hold;
     struct bucket told, walks; /* too big told; SADB walks for quoted errors */
     uint32_t frag_id;
+    uint64_t dhcp_until; /* an answer to this host's DHCP request may come */
     bool releasing;
     bool told_once;                  /* of this super-packet: one "too big" is enough */
     const char *raw_reason;          /* of the frame in work */
@@ -206,7 +207,8 @@ bool dp_alive(struct dp *d, uint64_t now, struct sa *sa);
 /* --- bypass.c --- */
 enum bypass { BYPASS_NO, BYPASS_YES, BYPASS_IKE };
 bool bypass_type(uint16_t ether_type);
-enum bypass bypass_ip(const struct dp *d, enum esp_dir dir, const struct pkt *p);
+/* A request of DHCP that leaves is remembered: its answer may come to an address not ours yet. */
+enum bypass bypass_ip(struct dp *d, uint64_t now, enum esp_dir dir, const struct pkt *p);
 
 /* --- out.c, protect.c --- */
 void out_packet(struct dp *d, uint64_t now, const struct pkt *p);
@@ -218,7 +220,7 @@ bool out_frame(struct dp *d, enum dp_op op, const uint8_t *frame, size_t len, bo
 bool out_again(struct dp *d, uint64_t now, struct sa *sa, const struct pkt *p);
 /* A frame without an SA that was not sent, once more as it is, if the policies in force now still
  * let it: a piece of a packet cannot be judged, and is dropped. */
-void out_clear_again(struct dp *d, const struct dp_tx *tx, const uint8_t *frame);
+void out_clear_again(struct dp *d, uint64_t now, const struct dp_tx *tx, const uint8_t *frame);
 void out_hold_neighbour(struct dp *d, uint64_t now, const struct ip_addr *dst, const struct pkt *p);
 void out_release(struct dp *d, uint64_t now, const struct hold_key *k);
 

@@ -83,6 +83,9 @@ static void every(enum dp_mode mode)
     uint8_t f[64], g[64], igmp[8] = {0x16};
     size_t n = rig_raw(f, r, true, L4, "224.0.0.22", IPP_IGMP, igmp, 8);
     size_t m = rig_raw(g, r, false, P4, "224.0.0.1", IPP_IGMP, igmp, 8);
+    f[14 + 8] = g[14 + 8] = 1;
+    ip4_fix_checksum(f + 14, 20);
+    ip4_fix_checksum(g + 14, 20);
     assert_int_equal(both(r, f, n, g, m), 2);
     assert_int_equal(udp(r, false, 68, 67, NULL, 100), 2);
     assert_int_equal(udp(r, false, 67, 68, NULL, 100), 2);
@@ -146,6 +149,96 @@ static void test_not_local(void **state)
     rig_free(r);
 }
 
+/* No socket of ours is in use: the ports are anybody's, the marker and the keep-alive as well. ESP
+ * in UDP is still met. */
+static void test_no_socket(void **state)
+{
+    struct rig *r = fresh(DP_RUNNING);
+    r->dp->cfg.n_ike_ports = 0;
+    assert_int_equal(udp(r, false, 500, 500, NULL, 100), 0);
+    assert_int_equal(udp(r, false, 4500, 4500, "\0\0\0\0abcd", 8), 0);
+    assert_int_equal(udp(r, false, 4500, 4500, "\xff", 1), 0);
+    assert_int_equal(rig_drop(r, DP_DROP_KEEPALIVE), 1);
+    assert_int_equal(udp(r, false, 4500, 4500, "\0\0\1\1\0\0\0\1abcdefgh", 16), 0);
+    assert_int_equal(rig_drop(r, DP_DROP_UNKNOWN_SPI), 1);
+    r->dp->cfg.n_ike_ports = 1; /* 500 alone */
+    assert_int_equal(udp(r, false, 500, 500, NULL, 100), 2);
+    assert_int_equal(udp(r, false, 4500, 4500, "\0\0\0\0abcd", 8), 0);
+    rig_free(r);
+}
+
+/* One packet in one direction: did it pass? */
+static bool passes(struct rig *r, bool out, const char *src, const char *dst, uint16_t sport,
+                   uint16_t dport)
+{
+    uint8_t f[256];
+    unsigned before = r->n_out + r->n_tap;
+    size_t n = rig_udp(f, r, out, src, dst, sport, dport, 40, false);
+    if (out)
+        rig_send_host(r, f, n);
+    else
+        rig_send_wire(r, f, n);
+    return r->n_out + r->n_tap != before;
+}
+
+static bool raw_passes(struct rig *r, bool out, const char *src, const char *dst, uint8_t type,
+                       uint8_t ttl)
+{
+    uint8_t f[256], data[32] = {type};
+    unsigned before = r->n_out + r->n_tap;
+    bool v6 = rig_ip(src).family == 6;
+    size_t n = rig_raw(f, r, out, src, dst, v6 ? IPP_ICMPV6 : IPP_IGMP, data, sizeof data);
+    f[14 + (v6 ? 7 : 8)] = ttl;
+    if (!v6)
+        ip4_fix_checksum(f + 14, 20);
+    if (out)
+        rig_send_host(r, f, n);
+    else
+        rig_send_wire(r, f, n);
+    return r->n_out + r->n_tap != before;
+}
+
+/* What a router could forward is no protocol of the link. */
+static void test_link_only(void **state)
+{
+    struct rig *r = fresh(DP_RUNNING);
+    for (int out = 0; out < 2; out++) {
+        assert_true(raw_passes(r, out, "10.9.9.9", "224.0.0.22", 0x22, 1));
+        assert_false(raw_passes(r, out, "10.9.9.9", "224.0.0.22", 0x22, 2));
+        assert_false(raw_passes(r, out, "10.9.9.9", "203.0.113.7", 0x22, 1));
+        assert_true(raw_passes(r, out, "fe80::9", "ff02::16", 143, 1));
+        assert_true(raw_passes(r, out, "::", "ff02::16", 143, 1));
+        assert_false(raw_passes(r, out, "fe80::9", "ff02::16", 143, 64));
+        assert_false(raw_passes(r, out, "2001:db8::9", "2001:db8:1::9", 143, 1));
+        assert_false(raw_passes(r, out, "fec0::9", "ff02::16", 143, 1));
+    }
+    assert_true(passes(r, true, "fe80::9", "ff02::1:2", 546, 547));
+    assert_false(passes(r, true, "2001:db8::9", "2001:db8:1::9", 546, 547));
+    assert_true(passes(r, false, "fe80::9", "fe80::1", 547, 546));
+    assert_true(passes(r, false, "fe80::9", "ff02::1:2", 546, 547));
+    assert_false(passes(r, false, "fe80::9", "2001:db8:1::9", 547, 546));
+    rig_free(r);
+}
+
+static void test_dhcp4(void **state)
+{
+    struct rig *r = fresh(DP_RUNNING);
+    assert_false(passes(r, true, "10.9.9.9", "203.0.113.7", 68, 67)); /* another's, forwarded */
+    assert_false(passes(r, false, "203.0.113.7", "10.9.9.9", 67, 68));
+    assert_true(passes(r, false, P4, "255.255.255.255", 67, 68));
+    assert_true(passes(r, false, P4, "224.0.0.12", 67, 68));
+    assert_true(passes(r, true, L4, P4, 67, 68)); /* a server asks for nothing */
+    assert_false(passes(r, false, P4, "192.0.2.77", 67, 68));
+    /* an offer by unicast to the address that is offered, after this host has asked */
+    assert_true(passes(r, true, "0.0.0.0", "255.255.255.255", 68, 67));
+    r->now += 59 * SECOND;
+    assert_true(passes(r, false, P4, "192.0.2.77", 67, 68));
+    assert_false(passes(r, false, P4, "192.0.2.77", 67, 67));
+    r->now += SECOND;
+    assert_false(passes(r, false, P4, "192.0.2.77", 67, 68));
+    rig_free(r);
+}
+
 /* IKE in any number of fragments passes, and leaves and arrives in fragments. */
 static void test_fragments(void **state)
 {
@@ -195,6 +288,8 @@ int main(void)
         cmocka_unit_test(test_all),       cmocka_unit_test(test_only_these),
         cmocka_unit_test(test_keepalive), cmocka_unit_test(test_not_local),
         cmocka_unit_test(test_fragments), cmocka_unit_test(test_other_hosts),
+        cmocka_unit_test(test_no_socket), cmocka_unit_test(test_link_only),
+        cmocka_unit_test(test_dhcp4),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
