@@ -1,10 +1,23 @@
 /* Inbound ESP, whoever decrypted it: the one window, lifetimes, selectors, then the host. */
 #include "hostd/data/path/path.h"
 
+/* Transport: the ICV does not cover the source, so it must be the SA's, or a peer could speak as
+ * another one whom the same policy covers. In UDP the SA has followed the newest packet (nat.c): a
+ * late one from the address before is refused. */
+static bool from_peer(const struct sa *sa, const struct pkt *p)
+{
+    return sa->spec.mode == ESP_TUNNEL || sa->spec.src.family == 0 ||
+           ip_eq(&p->i.src, &sa->spec.src);
+}
+
 /* The policy of the SA must be the one that this packet meets first (RFC 4301 5.2, step 4). */
 static void deliver(struct dp *d, struct sa *sa, const struct pkt *p)
 {
     struct spd_flow f;
+    if (!from_peer(sa, p)) {
+        dp_sa_drop(sa, SA_DROP_SELECTOR);
+        return;
+    }
     const struct spd_policy *policy = dp_classify(d, ESP_IN, &p->i, &f);
     if (!policy || policy->action != SPD_PROTECT || policy->id != sa->spec.policy_id)
         dp_sa_drop(sa, SA_DROP_SELECTOR);

@@ -127,6 +127,51 @@ static void test_selectors(void **state)
     done(&p);
 }
 
+/* Transport: the outer source is the inner one, and the ICV does not cover it. A policy for a whole
+ * net has an SA for each peer; none may speak as another, whoever decrypted it. */
+static void test_spoofed_source(void **state)
+{
+    for (int card = 0; card < 2; card++) {
+        struct pair p = fresh(ESP_TRANSPORT, ESP_ENCAP_NONE);
+        struct spd_policy net = rig_policy("net", OB, "192.0.0.0/16", SPD_PROTECT);
+        rig_load(p.b, &net, 1);
+        p.in->spec.policy_id = spd_at(p.b->spd, 0)->id;
+        uint8_t f[512];
+        for (unsigned i = 0; i < 3; i++) {
+            size_t n = rig_udp(f, p.b, false, i == 1 ? "192.0.3.0" : OA, OB, 1, 2, 64, false);
+            struct dp_rx rx = {
+                .kind = DP_RX_PROTECTED, .sa = p.in, .seq = i + 1, .frame = f, .len = n};
+            make(&p, OA, OB, 1);
+            if (i == 2)
+                p.in->spec.src = p.in->spec.dst = (struct ip_addr){0}; /* an SA for any source */
+            if (card)
+                dp_from_port(p.b->dp, p.b->now, &rx);
+            else
+                give(&p, i, 14 + 15, i == 1 ? 0x80 : 0);
+            assert_int_equal(p.b->n_tap, i == 0 ? 1 : i);
+            assert_int_equal(p.in->drops[SA_DROP_SELECTOR], i > 0);
+        }
+        done(&p);
+    }
+}
+
+/* In UDP a transport SA follows its peer; a packet late from where the peer was is refused. */
+static void test_late_source(void **state)
+{
+    struct pair p = fresh(ESP_TRANSPORT, ESP_ENCAP_UDP);
+    struct spd_policy any = rig_policy("t", "any", "any", SPD_PROTECT);
+    rig_load(p.b, &any, 1);
+    p.in->spec.policy_id = spd_at(p.b->spd, 0)->id;
+    make(&p, OA, OB, 1);
+    make(&p, OA, OB, 1);
+    give(&p, 1, 14 + 15, 77 ^ 1);
+    assert_int_equal(p.b->n_tap, 1);
+    give(&p, 0, 0, 0);
+    assert_int_equal(p.b->n_tap, 1);
+    assert_int_equal(p.in->drops[SA_DROP_SELECTOR], 1);
+    done(&p);
+}
+
 static void test_clear(void **state)
 {
     struct pair p = fresh(ESP_TUNNEL, ESP_ENCAP_NONE);
@@ -240,7 +285,7 @@ static void test_mended(void **state)
         uint8_t f[512];
         if (card) {
             size_t n = rig_udp(f, p.b, false, OA, OB, 1, 2, 64, false);
-            f[14 + 15] = 77;
+            p.in->spec.src.b[3] = f[14 + 15] = 77;
             ip4_fix_checksum(f + 14, 20);
             struct dp_rx rx = {.kind = DP_RX_PROTECTED, .sa = p.in, .seq = 1, .frame = f, .len = n};
             dp_from_port(p.b->dp, p.b->now, &rx);
@@ -272,10 +317,11 @@ static void test_tap_full(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_selectors),
-        cmocka_unit_test(test_clear),    cmocka_unit_test(test_fragments),
-        cmocka_unit_test(test_moves),    cmocka_unit_test(test_does_not_move),
-        cmocka_unit_test(test_mended),   cmocka_unit_test(test_tap_full),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_selectors),
+        cmocka_unit_test(test_clear),          cmocka_unit_test(test_fragments),
+        cmocka_unit_test(test_moves),          cmocka_unit_test(test_does_not_move),
+        cmocka_unit_test(test_spoofed_source), cmocka_unit_test(test_late_source),
+        cmocka_unit_test(test_mended),         cmocka_unit_test(test_tap_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
