@@ -292,15 +292,19 @@ static void lifetimes(struct engine *e, uint64_t now)
     e->deadline = sad_deadline(e->sad);
 }
 
-static void delete_gone(struct engine *e, const uint32_t *gone, unsigned n, uint64_t now)
+static int by_number(const void *a, const void *b)
 {
+    const uint32_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+static void delete_gone(struct engine *e, uint32_t *gone, unsigned n, uint64_t now)
+{
+    qsort(gone, n, sizeof *gone, by_number);
     for (struct sa *sa = sad_next(e->sad, NULL), *next; sa; sa = next) {
         next = sad_next(e->sad, sa);
-        for (unsigned i = 0; i < n; i++)
-            if (sa->spec.policy_id == gone[i]) {
-                engine_sa_delete(e, sa, now);
-                break;
-            }
+        if (bsearch(&sa->spec.policy_id, gone, n, sizeof *gone, by_number))
+            engine_sa_delete(e, sa, now);
     }
 }
 

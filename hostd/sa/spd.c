@@ -4,17 +4,35 @@
 #include "hostd/sa/spd.h"
 
 #include "hostd/base/bytes.h"
+#include "hostd/sa/spd_index.h"
 
 #include <errno.h>
 #include <openssl/sha.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct spd {
+/* One loaded list and the ways into it. */
+struct shelf {
     struct spd_policy *list;
+    uint64_t *content; /* of each: what its id and cookie are made from */
     unsigned n;
+    struct spd_index by_id, by_name, by_content;
+};
+
+struct spd {
+    struct shelf in_force;
     uint64_t generation;
 };
+
+static void shelf_free(struct shelf *h)
+{
+    free(h->list);
+    free(h->content);
+    spd_index_free(&h->by_id);
+    spd_index_free(&h->by_name);
+    spd_index_free(&h->by_content);
+    *h = (struct shelf){0};
+}
 
 struct spd *spd_new(void)
 {
@@ -25,7 +43,7 @@ void spd_free(struct spd *s)
 {
     if (!s)
         return;
-    free(s->list);
+    shelf_free(&s->in_force);
     free(s);
 }
 
@@ -98,99 +116,128 @@ static bool same(const struct spd_policy *a, const struct spd_policy *b)
     return na == nb && memcmp(ca, cb, na) == 0;
 }
 
-/* The id comes from the content: a restarted process gives the same ids to the same policies, so
- * SAs taken over from the store still know theirs. */
-static void identify(struct spd_policy *p)
+static uint64_t content_of(const struct spd_policy *p)
 {
     uint8_t buf[CANON_MAX], sum[SHA256_DIGEST_LENGTH];
-    size_t n = canon(p, buf);
-    SHA256(buf, n, sum);
-    p->cookie = get_be64(sum);
-    p->id = get_be32(sum);
+    SHA256(buf, canon(p, buf), sum);
+    return get_be64(sum);
 }
 
-static bool id_taken(const struct spd_policy *list, unsigned n, uint32_t id)
+static uint64_t name_key(const char *name)
 {
-    for (unsigned i = 0; i < n; i++)
-        if (list[i].id == id)
-            return true;
-    return id == 0;
+    uint64_t h = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+    for (unsigned i = 0; i < SPD_NAME && name[i]; i++)
+        h = (h ^ (uint8_t)name[i]) * UINT64_C(0x100000001b3);
+    return h;
 }
 
 /* --- loading --- */
 
-/* The policy in force that equals p and that no other of the new list has taken yet; the same place
- * in the order is looked at first, since most reloads change little. */
-static struct spd_policy *find_same(struct spd *s, const bool *taken, const struct spd_policy *p,
-                                    unsigned hint)
+static struct spd_policy *find_id(struct shelf *h, uint32_t id)
 {
-    for (unsigned k = 0; k < s->n; k++) {
-        unsigned i = (k + hint) % s->n;
-        if (!taken[i] && strncmp(s->list[i].name, p->name, SPD_NAME) == 0 && same(&s->list[i], p))
-            return &s->list[i];
-    }
+    for (uint32_t *at = spd_index_chain(&h->by_id, id); *at; at = spd_index_next(&h->by_id, at))
+        if (h->list[*at - 1].id == id)
+            return &h->list[*at - 1];
     return NULL;
 }
 
-static void take_one(struct spd *s, bool *taken, struct spd_policy *made, unsigned i)
+/* A copy of list, with its contents; the ids are not there yet. */
+static int shelf_make(struct shelf *h, const struct spd_policy *list, unsigned n)
 {
-    struct spd_policy *p = &made[i];
-    const struct spd_policy *old = find_same(s, taken, p, i);
-    p->hits[0] = p->hits[1] = 0;
-    if (old) {
-        taken[old - s->list] = true;
-        p->id = old->id;
-        p->cookie = old->cookie;
-        memcpy(p->hits, old->hits, sizeof p->hits);
-        return;
+    *h = (struct shelf){.n = n};
+    h->list = calloc(n ? n : 1, sizeof *h->list);
+    h->content = calloc(n ? n : 1, sizeof *h->content);
+    if (!h->list || !h->content || spd_index_new(&h->by_id, n) || spd_index_new(&h->by_name, n) ||
+        spd_index_new(&h->by_content, n)) {
+        shelf_free(h);
+        return -ENOMEM;
     }
-    p->id = 0;
+    if (n)
+        memcpy(h->list, list, n * sizeof *h->list);
+    for (unsigned i = n; i-- > 0;) { /* so that a chain has the first of equal ones first */
+        struct spd_policy *p = &h->list[i];
+        p->id = 0;
+        p->hits[0] = p->hits[1] = 0;
+        h->content[i] = content_of(p);
+        spd_index_put(&h->by_content, h->content[i], i);
+        spd_index_put(&h->by_name, name_key(p->name), i);
+    }
+    return 0;
 }
 
-static void new_ids(struct spd *s, struct spd_policy *made, unsigned n)
+/* Takes a policy that equals p out of those of the old list that are still there: its row + 1, or
+ * 0. */
+static uint32_t take_same(struct shelf *old, const struct spd_policy *p, uint64_t content)
 {
-    for (unsigned i = 0; i < n; i++) {
-        if (made[i].id)
+    struct spd_index *x = &old->by_content;
+    for (uint32_t *at = spd_index_chain(x, content); *at; at = spd_index_next(x, at)) {
+        uint32_t row = *at;
+        if (old->content[row - 1] != content || !same(&old->list[row - 1], p))
             continue;
-        identify(&made[i]);
-        uint32_t id = made[i].id;
-        made[i].id = 0;
-        while (id_taken(made, n, id) || id_taken(s->list, s->n, id)) {
+        *at = *spd_index_next(x, at);
+        return row;
+    }
+    return 0;
+}
+
+static void keep_ids(struct shelf *made, struct shelf *old, bool *taken)
+{
+    for (unsigned i = 0; i < made->n; i++) {
+        struct spd_policy *p = &made->list[i];
+        uint32_t row = take_same(old, p, made->content[i]);
+        if (!row)
+            continue;
+        const struct spd_policy *was = &old->list[row - 1];
+        taken[row - 1] = true;
+        p->id = was->id;
+        p->cookie = was->cookie;
+        memcpy(p->hits, was->hits, sizeof p->hits);
+        spd_index_put(&made->by_id, p->id, i);
+    }
+}
+
+/* The id comes from the content: a restarted process gives the same ids to the same policies, so
+ * SAs taken over from the store still know theirs. */
+static void new_ids(struct shelf *made, struct shelf *old)
+{
+    for (unsigned i = 0; i < made->n; i++) {
+        struct spd_policy *p = &made->list[i];
+        if (p->id)
+            continue;
+        uint32_t id = (uint32_t)(made->content[i] >> 32);
+        p->cookie = made->content[i];
+        while (id == 0 || find_id(made, id) || find_id(old, id)) {
             id++;
-            made[i].cookie++;
+            p->cookie++;
         }
-        made[i].id = id;
+        p->id = id;
+        spd_index_put(&made->by_id, id, i);
     }
 }
 
 int spd_load(struct spd *s, const struct spd_policy *list, unsigned n, uint32_t *gone,
              unsigned *n_gone)
 {
-    struct spd_policy *made = calloc(n ? n : 1, sizeof *made);
-    bool *taken = calloc(s->n ? s->n : 1, sizeof *taken);
+    struct shelf made, *old = &s->in_force;
     unsigned lost = 0;
-    if (!made || !taken) {
-        free(made);
+    bool *taken = calloc(old->n ? old->n : 1, sizeof *taken);
+    if (!taken || shelf_make(&made, list, n)) {
         free(taken);
         return -ENOMEM;
     }
-    if (n)
-        memcpy(made, list, n * sizeof *made);
-    for (unsigned i = 0; i < n; i++)
-        take_one(s, taken, made, i);
-    new_ids(s, made, n);
-    for (unsigned i = 0; i < s->n; i++)
+    keep_ids(&made, old, taken);
+    new_ids(&made, old);
+    for (unsigned i = 0; i < old->n; i++)
         if (!taken[i]) {
             if (gone)
-                gone[lost] = s->list[i].id;
+                gone[lost] = old->list[i].id;
             lost++;
         }
     if (n_gone)
         *n_gone = lost;
     free(taken);
-    free(s->list);
-    s->list = made;
-    s->n = n;
+    shelf_free(old);
+    *old = made;
     s->generation++;
     return 0;
 }
@@ -199,27 +246,26 @@ int spd_load(struct spd *s, const struct spd_policy *list, unsigned n, uint32_t 
 
 unsigned spd_count(const struct spd *s)
 {
-    return s->n;
+    return s->in_force.n;
 }
 
 struct spd_policy *spd_at(struct spd *s, unsigned i)
 {
-    return i < s->n ? &s->list[i] : NULL;
+    return i < s->in_force.n ? &s->in_force.list[i] : NULL;
 }
 
 struct spd_policy *spd_by_id(struct spd *s, uint32_t id)
 {
-    for (unsigned i = 0; i < s->n; i++)
-        if (s->list[i].id == id)
-            return &s->list[i];
-    return NULL;
+    return find_id(&s->in_force, id);
 }
 
 struct spd_policy *spd_by_name(struct spd *s, const char *name)
 {
-    for (unsigned i = 0; i < s->n; i++)
-        if (strncmp(s->list[i].name, name, SPD_NAME) == 0)
-            return &s->list[i];
+    struct shelf *h = &s->in_force;
+    uint32_t *at = spd_index_chain(&h->by_name, name_key(name));
+    for (; *at; at = spd_index_next(&h->by_name, at))
+        if (strncmp(h->list[*at - 1].name, name, SPD_NAME) == 0)
+            return &h->list[*at - 1];
     return NULL;
 }
 
@@ -246,9 +292,10 @@ bool spd_selector_match(const struct spd_selector *sel, const struct spd_flow *f
 
 struct spd_policy *spd_match(struct spd *s, const struct spd_flow *f)
 {
-    for (unsigned i = 0; i < s->n; i++)
-        if (spd_selector_match(&s->list[i].sel, f))
-            return &s->list[i];
+    const struct shelf *h = &s->in_force;
+    for (unsigned i = 0; i < h->n; i++)
+        if (spd_selector_match(&h->list[i].sel, f))
+            return &h->list[i];
     return NULL;
 }
 

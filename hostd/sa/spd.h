@@ -68,11 +68,13 @@ void spd_free(struct spd *s);
 /* Replaces the whole list in one step (copied, in order). A policy equal to one in force, by name
  * and content, keeps its id, cookie and hits; gone[] (may be NULL) gets the ids of policies that
  * are no longer there or changed, *n_gone (may be NULL) their number; room for as many as there
- * were. id, cookie and hits of list are not read. 0 or -ENOMEM. */
+ * were. id, cookie and hits of list are not read. Takes time in proportion to both lists. 0 or
+ * -ENOMEM. */
 int spd_load(struct spd *s, const struct spd_policy *list, unsigned n, uint32_t *gone,
              unsigned *n_gone);
 unsigned spd_count(const struct spd *s);
 struct spd_policy *spd_at(struct spd *s, unsigned i);
+/* By hash. Of policies with one name the first. */
 struct spd_policy *spd_by_id(struct spd *s, uint32_t id);
 struct spd_policy *spd_by_name(struct spd *s, const char *name);
 /* The first match, or NULL for none (which means discard). A policy with ports matches no flow

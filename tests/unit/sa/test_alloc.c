@@ -102,13 +102,21 @@ static void a_reload_keeps_the_old_list(void **state)
     assert_int_equal(spd_load(s, &p, 1, NULL, NULL), 0);
     uint32_t id = spd_at(s, 0)->id;
     snprintf(p.name, sizeof p.name, "b");
-    for (fail_at = 1; fail_at < 3; fail_at = gone) {
-        gone = fail_at + 1;
-        assert_int_equal(spd_load(s, &p, 1, NULL, NULL), -ENOMEM);
+    for (unsigned n = 1;; n++) {
+        fail_at = n;
+        int rc = spd_load(s, &p, 1, NULL, &gone);
+        fail_at = 0;
+        if (rc == 0) {
+            assert_true(n > 2 && gone == 1);
+            break;
+        }
+        assert_int_equal(rc, -ENOMEM);
         assert_int_equal(spd_at(s, 0)->id, id);
-        assert_string_equal(spd_at(s, 0)->name, "a");
+        assert_ptr_equal(spd_by_id(s, id), spd_at(s, 0));
+        assert_ptr_equal(spd_by_name(s, "a"), spd_at(s, 0));
     }
-    fail_at = 0;
+    assert_null(spd_by_id(s, id));
+    assert_string_equal(spd_at(s, 0)->name, "b");
     spd_free(s);
 }
 

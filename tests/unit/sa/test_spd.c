@@ -1,6 +1,8 @@
 /* The policy database: loading, ids, and the look-up against a naive reference. */
 #include "sa_test.h"
 
+#include <time.h>
+
 static struct ip_range range(const char *text)
 {
     struct ip_range r = {.lo = {.family = 0}};
@@ -144,6 +146,84 @@ static void equal_policies_get_two_ids(void **state)
     spd_free(s);
 }
 
+static void look_ups_agree_with_a_list(void **state)
+{
+    enum { N = 60 };
+    struct spd *s = spd_new();
+    struct spd_policy l[N], old[N];
+    uint32_t gone[N];
+    unsigned n_old = 0, n_gone;
+    assert_null(spd_by_id(s, 1));
+    assert_null(spd_by_name(s, "p1"));
+    for (int round = 0; round < 200; round++) {
+        unsigned n = (unsigned)rng_below(N + 1), kept = 0;
+        for (unsigned i = 0; i < n; i++) {
+            char name[8];
+            snprintf(name, sizeof name, "p%u", (unsigned)rng_below(20));
+            l[i] = policy(name, "any", "any", (enum spd_action)rng_below(2));
+        }
+        assert_int_equal(spd_load(s, l, n, gone, &n_gone), 0);
+        for (unsigned i = 0; i < n; i++) {
+            const struct spd_policy *p = spd_at(s, i);
+            unsigned first = 0, was = 0;
+            while (strcmp(l[first].name, p->name) != 0)
+                first++;
+            while (was < n_old && old[was].id != p->id)
+                was++;
+            kept += was < n_old;
+            if (was < n_old)
+                assert_true(strcmp(old[was].name, p->name) == 0 && old[was].action == p->action);
+            assert_ptr_equal(spd_by_id(s, p->id), p);
+            assert_ptr_equal(spd_by_name(s, p->name), spd_at(s, first));
+        }
+        assert_int_equal(n_gone, n_old - kept);
+        for (unsigned i = 0; i < n_gone; i++)
+            assert_null(spd_by_id(s, gone[i]));
+        for (unsigned i = 0; i < n; i++)
+            old[i] = *spd_at(s, i);
+        n_old = n;
+    }
+    spd_free(s);
+}
+
+static double cpu_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* The packet path stands still while a list is loaded: time in proportion to its length. The bound
+ * is wide enough for a sanitizer; in the square of the length it would be ten times as long. */
+static void a_long_list_loads_in_linear_time(void **state)
+{
+    enum { N = 40000 };
+    struct spd *s = spd_new();
+    struct spd_policy *l = calloc(N, sizeof *l);
+    uint32_t *gone = calloc(N, sizeof *gone);
+    unsigned n;
+    assert_true(s && l && gone);
+    double begin = cpu_seconds();
+    for (unsigned pass = 0; pass < 2; pass++) {
+        for (unsigned i = 0; i < N; i++) {
+            if (i == 0)
+                l[0] = policy("", "any", "any", SPD_PASS);
+            l[i] = l[0];
+            snprintf(l[i].name, sizeof l[i].name, "%u-%u", pass, i);
+        }
+        assert_int_equal(spd_load(s, l, N, gone, &n), 0);
+        assert_int_equal(n, pass ? N : 0);
+    }
+    for (unsigned i = 0; i < N; i++) {
+        assert_ptr_equal(spd_by_id(s, spd_at(s, i)->id), spd_at(s, i));
+        assert_ptr_equal(spd_by_name(s, l[i].name), spd_at(s, i));
+    }
+    assert_true(cpu_seconds() - begin < 2.0);
+    free(gone);
+    free(l);
+    spd_free(s);
+}
+
 /* --- random policies against a reference written from RFC 4301's words --- */
 
 static uint32_t v4(const struct ip_addr *a)
@@ -248,6 +328,8 @@ int main(void)
         cmocka_unit_test(flows_are_turned_by_direction),
         cmocka_unit_test(a_reload_keeps_what_did_not_change),
         cmocka_unit_test(equal_policies_get_two_ids),
+        cmocka_unit_test(look_ups_agree_with_a_list),
+        cmocka_unit_test(a_long_list_loads_in_linear_time),
         cmocka_unit_test(random_policies_against_the_reference),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
