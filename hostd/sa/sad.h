@@ -98,7 +98,7 @@ struct sa {
     uint32_t handle;     /* valid while place is PLACE_CARD */
     uint8_t place_state; /* place.c's own */
     uint64_t retry_at;
-    uint64_t card_bad; /* packets of this SA that the card failed */
+    uint64_t card_bad; /* when a ring was last lost with packets of this SA in it; 0: never */
 };
 
 struct sad;

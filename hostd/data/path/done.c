@@ -2,6 +2,9 @@
  * did not goes out once more, in software, under a new number (design, section 0). */
 #include "hostd/data/path/path.h"
 
+#define ONE_DEATH  (5 * MILLISECOND) /* a queue is given 10 ms to complete before it is reset */
+#define TWO_DEATHS (10 * SECOND)
+
 /* Statuses in which the card and the SA disagree; the others are about one packet or the ring. */
 static bool sa_at_fault(const char *why)
 {
@@ -11,6 +14,17 @@ static bool sa_at_fault(const char *why)
         if (strcmp(why, names[i]) == 0)
             return true;
     return false;
+}
+
+/* A ring that dies has many SAs in it and one cause. The SA whose packets are in it when it dies
+ * again soon after is taken for the cause; what one death loses is told within a moment. */
+static bool ring_at_fault(struct sa *sa, uint64_t now, const char *why)
+{
+    uint64_t before = sa->card_bad;
+    if (!why || strcmp(why, DP_RING_LOST) != 0)
+        return false;
+    sa->card_bad = now;
+    return before && now - before > ONE_DEATH && now - before <= TWO_DEATHS;
 }
 
 static void gone(struct dp *d, struct sa *sa, bool lost)
@@ -44,7 +58,7 @@ void dp_tx_done(struct dp *d, uint64_t now, const struct dp_tx *tx, const uint8_
         return;
     struct sa *sa = tx->cookie ? sad_by_cookie(d->sad, tx->cookie) : NULL;
     if (sa && tx->op == DP_PROTECT && sa->place == PLACE_CARD && sa->handle == tx->handle &&
-        sa_at_fault(why))
+        (sa_at_fault(why) || ring_at_fault(sa, now, why)))
         d->ops.card_failed(d->ops.ctx, sa, why);
     if (fate == DP_MAYBE_SENT)
         gone(d, sa, true);

@@ -97,8 +97,9 @@ struct dp_rx {
 };
 
 /* What became of a frame given to send(): from the port's completions. `why` of dp_tx_done and
- * raw_reason above are the contract's status names ("SA_GONE", "ICV"), or NULL. A completion may
- * come from inside send(). */
+ * raw_reason above are the contract's status names ("SA_GONE", "ICV"), DP_RING_LOST, or NULL. A
+ * completion may come from inside send(). */
+#define DP_RING_LOST "the ring was lost" /* its ring was reset with the frame in it */
 enum dp_fate {
     DP_SENT,
     DP_UNSENT,    /* surely not on the wire: may be tried again, in software, under a new number */

@@ -90,7 +90,7 @@ static void one_tx_done(struct card_unit *u, const struct card_tx_done *d)
     u->lost += lost;
     u->ops.tx_done(u->ops.ctx, u->index, &tx, card_buf_data(u->card, 0, d->buf) + d->off,
                    lost ? DP_MAYBE_SENT : fates[d->fate],
-                   lost ? "the ring was lost" : cif_txs_name(d->status));
+                   lost ? DP_RING_LOST : cif_txs_name(d->status));
     card_buf_put(u->card, 0, d->buf);
 }
 

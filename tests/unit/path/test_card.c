@@ -132,6 +132,47 @@ static void test_unsent_goes_again(void **state)
     rig_free(r);
 }
 
+static void lose(struct rig *r, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        dp_tx_done(r->dp, r->now, &r->out[i].tx, r->out[i].p, DP_MAYBE_SENT, DP_RING_LOST);
+}
+
+/* A ring that dies once takes no SA out of the card; the one that is in it when it dies again is.
+ */
+static void test_ring_lost(void **state)
+{
+    struct sa *out, *in;
+    struct rig *r = with_sa(ESP_TUNNEL, &out, &in);
+    uint8_t f[2048];
+    size_t n = rig_udp(f, r, true, A, B, 1, 2, 100, false);
+    for (int i = 0; i < 3; i++)
+        rig_send_host(r, f, n);
+    lose(r, 3);
+    r->now += MILLISECOND; /* told in two bursts */
+    lose(r, 3);
+    assert_int_equal(r->failed, 0);
+    r->now += 11 * SECOND;
+    lose(r, 1);
+    assert_int_equal(r->failed, 0);
+    r->now += 9 * SECOND;
+    lose(r, 1);
+    assert_int_equal(r->failed, 1);
+    assert_string_equal(r->why, "the ring was lost");
+    /* in software: what else the ring held says nothing of the card */
+    out->place = PLACE_SOFTWARE;
+    r->now += SECOND;
+    lose(r, 1);
+    assert_int_equal(r->failed, 1);
+    /* ESP made here is not the card's to fail */
+    out->place = PLACE_CARD;
+    r->out[0].tx.op = DP_RAW;
+    lose(r, 1);
+    assert_int_equal(r->failed, 1);
+    assert_int_equal(out->drops[SA_DROP_LOST_IN_CARD], 10);
+    rig_free(r);
+}
+
 static void test_unsent_of_others(void **state)
 {
     struct sa *out, *in;
@@ -325,7 +366,8 @@ int main(void)
         cmocka_unit_test(test_options_by_software), cmocka_unit_test(test_unsent_goes_again),
         cmocka_unit_test(test_unsent_of_others),    cmocka_unit_test(test_refused_inside_send),
         cmocka_unit_test(test_protected_in),        cmocka_unit_test(test_one_window),
-        cmocka_unit_test(test_no_buffer_no_wire),   cmocka_unit_test(test_lifetimes),
+        cmocka_unit_test(test_ring_lost),           cmocka_unit_test(test_no_buffer_no_wire),
+        cmocka_unit_test(test_lifetimes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
