@@ -86,6 +86,7 @@ struct sa {
     struct window win;
 
     uint64_t created, last_used; /* ns */
+    uint64_t moved_at;           /* inbound: when the peer's endpoint last moved; 0: never */
     uint64_t packets[PATHS], bytes[PATHS];
     uint64_t drops[SA_DROP_COUNT];
     uint16_t pmtu; /* outer path MTU learned, 0 = the port's */

@@ -26,29 +26,60 @@ static void tell_moved(struct dp *d, struct sa *sa)
         d->ops.moved(d->ops.ctx, sa);
 }
 
+static bool is_twin(const struct sa *sa, const struct sa *in, const struct ip_addr *was,
+                    uint16_t was_port)
+{
+    const struct sa_spec *s = &sa->spec;
+    return s->dir == ESP_OUT && s->encap == ESP_ENCAP_UDP && s->policy_id == in->spec.policy_id &&
+           ip_eq(&s->dst, was) && (!was_port || s->udp_dport == was_port);
+}
+
+/* The port that the outbound SAs to this address have, when it is one: two hosts behind one NAT
+ * have different ports, and nothing says which of them is meant. 0: none, or more than one. */
+static uint16_t only_port(struct dp *d, const struct sa *in, const struct ip_addr *was)
+{
+    uint16_t port = 0;
+    for (struct sa *sa = sad_next(d->sad, NULL); sa; sa = sad_next(d->sad, sa)) {
+        if (!is_twin(sa, in, was, 0))
+            continue;
+        if (port && sa->spec.udp_dport != port)
+            return 0;
+        port = sa->spec.udp_dport;
+    }
+    return port;
+}
+
 static void move_twin(struct dp *d, const struct sa *in, const struct ip_addr *was,
                       uint16_t was_port, uint16_t port)
 {
+    bool same_address = ip_eq(was, &in->spec.src);
+    if (!was_port)
+        was_port = only_port(d, in, was);
+    if (!was_port || (same_address && was_port == port))
+        return;
     for (struct sa *sa = sad_next(d->sad, NULL); sa; sa = sad_next(d->sad, sa)) {
-        const struct sa_spec *s = &sa->spec;
-        if (s->dir != ESP_OUT || s->encap != ESP_ENCAP_UDP || s->policy_id != in->spec.policy_id ||
-            !ip_eq(&s->dst, was) || (was_port && s->udp_dport != was_port))
+        if (!is_twin(sa, in, was, was_port))
             continue;
-        struct ip_addr src = s->src, dst = in->spec.src;
-        sad_move(d->sad, sa, &src, &dst, s->udp_sport, port);
+        struct ip_addr src = sa->spec.src, dst = in->spec.src;
+        sad_move(d->sad, sa, &src, &dst, sa->spec.udp_sport, port);
         tell_moved(d, sa);
     }
 }
 
-/* Only the newest number moves anything: a packet that a NAT delayed does not move it back. */
-void nat_follow(struct dp *d, struct sa *sa, const struct pkt *p, const struct esp_peek *peek,
-                uint64_t seq)
+/* Only the newest number moves anything: a packet that a NAT delayed does not move it back. A move
+ * costs a walk of the SAs and takes them out of the card, so a peer that changes its port with
+ * every packet is followed once a second. */
+void nat_follow(struct dp *d, uint64_t now, struct sa *sa, const struct pkt *p,
+                const struct esp_peek *peek, uint64_t seq)
 {
     struct ip_addr was = sa->spec.src, dst = sa->spec.dst, now_at = p->i.src;
     uint16_t was_port = sa->spec.udp_sport;
     if (!peek->udp || sa->spec.encap != ESP_ENCAP_UDP || was.family != now_at.family ||
         seq != *sa->win.top || (ip_eq(&was, &now_at) && was_port == peek->udp_sport))
         return;
+    if (sa->moved_at && now - sa->moved_at < SECOND)
+        return;
+    sa->moved_at = now;
     sad_move(d->sad, sa, &now_at, &dst, peek->udp_sport, peek->udp_dport);
     tell_moved(d, sa);
     move_twin(d, sa, &was, was_port, peek->udp_sport);

@@ -116,7 +116,7 @@ static void open_sa(struct dp *d, uint64_t now, struct sa *sa, const struct pkt 
     sad_count_packet(sa, PATH_SOFTWARE, v.out_len, now);
     d->c.opened_software++;
     blame_card(d, now, sa);
-    nat_follow(d, sa, p, peek, v.seq);
+    nat_follow(d, now, sa, p, peek, v.seq);
     memcpy(d->plain, p->l2, l2);
     if (ip_parse_packet(v.out, v.out_len, &i)) {
         dp_sa_drop(sa, SA_DROP_MALFORMED);

@@ -248,7 +248,7 @@ struct esp_peek;
 /* RFC 3948 3.1.2: the checksum of a transport packet that came through a NAT, in place. */
 void nat_mend(uint8_t *ip, const struct ip_info *i);
 /* A verified packet's endpoint: moves the SA and its outbound twin where that is allowed. */
-void nat_follow(struct dp *d, struct sa *sa, const struct pkt *p, const struct esp_peek *peek,
-                uint64_t seq);
+void nat_follow(struct dp *d, uint64_t now, struct sa *sa, const struct pkt *p,
+                const struct esp_peek *peek, uint64_t seq);
 
 #endif

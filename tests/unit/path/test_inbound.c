@@ -263,6 +263,49 @@ static void test_moves(void **state)
     done(&p);
 }
 
+/* A peer that changes its port with every packet is followed once a second, in tunnel mode without
+ * loss. */
+static void test_move_pace(void **state)
+{
+    struct pair p = fresh(ESP_TUNNEL, ESP_ENCAP_UDP);
+    struct ip_addr a = rig_ip(OA), b = rig_ip(OB);
+    for (uint16_t i = 0; i < 20; i++) {
+        sad_move(p.a->sad, p.out, &a, &b, 61000 + i, 4500);
+        make(&p, A, B, 1);
+        p.b->now += SECOND / 10;
+        give(&p, i, 0, 0);
+    }
+    assert_int_equal(p.b->n_tap, 20);
+    assert_int_equal(p.b->moved, 2 * 2); /* two seconds, both directions */
+    assert_int_equal(p.in->spec.udp_sport, 61010);
+    assert_int_equal(p.back->spec.udp_dport, 61010);
+    done(&p);
+}
+
+/* An SA that was told no port learns it from the first packet. Two hosts behind one NAT: which of
+ * the outbound SAs is this host's is not known, and none moves. */
+static void test_port_unknown(void **state)
+{
+    for (int two = 0; two < 2; two++) {
+        struct pair p = fresh(ESP_TUNNEL, ESP_ENCAP_UDP);
+        struct ip_addr a = rig_ip(OA), b = rig_ip(OB);
+        struct sa_spec s = p.back->spec;
+        memset(s.keys.encr, 0x11, s.suite->encr_len);
+        s.spi = 0x1003;
+        s.udp_dport = two ? 61002 : 4500; /* another host's; or a rekeyed SA of the same */
+        struct sa *other = rig_sa(p.b, &s);
+        p.in->spec.udp_sport = 0;
+        sad_move(p.a->sad, p.out, &a, &b, 61001, 4500);
+        make(&p, A, B, 1);
+        give(&p, 0, 0, 0);
+        assert_int_equal(p.in->spec.udp_sport, 61001);
+        assert_int_equal(p.back->spec.udp_dport, two ? 4500 : 61001);
+        assert_int_equal(other->spec.udp_dport, two ? 61002 : 61001);
+        assert_int_equal(p.b->moved, two ? 1 : 3);
+        done(&p);
+    }
+}
+
 /* Where UDP is not the SA's own choice nothing moves. */
 static void test_does_not_move(void **state)
 {
@@ -321,7 +364,8 @@ int main(void)
         cmocka_unit_test(test_clear),          cmocka_unit_test(test_fragments),
         cmocka_unit_test(test_moves),          cmocka_unit_test(test_does_not_move),
         cmocka_unit_test(test_spoofed_source), cmocka_unit_test(test_late_source),
-        cmocka_unit_test(test_mended),         cmocka_unit_test(test_tap_full),
+        cmocka_unit_test(test_mended),         cmocka_unit_test(test_move_pace),
+        cmocka_unit_test(test_port_unknown),   cmocka_unit_test(test_tap_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
