@@ -165,7 +165,12 @@ def raw(run, side, h):
 
 
 def refuse_packets(run, side, h):
-    what = fault(run, side, f"tx what=refuse status={run.random.choice(UNSENT)} count={run.random.choice((1, 20, 200))}")
+    """The card refuses PROTECT under the SA in use, unsent: each packet goes out in software, none is lost."""
+    row = run.scene.hosts[side].sa(run.pair["ab".index(side)].spi, "out")
+    if row["place"] != "card":
+        return "the SA is in software"
+    what = fault(run, side, f"tx what=refuse status={run.random.choice(UNSENT)} handle={row['handle']} "
+                            f"count={run.random.choice((1, 20, 200))}")
     pause(run, 0.1, 0.3)
     return what
 
