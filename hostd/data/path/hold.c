@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-enum { MAX_ASKED = 1024 };
+enum { MAX_ASKED = 1024, BUCKETS = 1024 };
 #define HOLD_TIME      (10 * SECOND) /* of a packet for an SA */
 #define NEIGHBOUR_TIME (3 * SECOND)  /* of a packet for a neighbour */
 #define ASK_AGAIN      (30 * SECOND) /* an acquire that nobody answered is asked anew after this */
@@ -19,7 +19,9 @@ struct entry {
 
 struct asked {
     struct hold_key key;
-    uint64_t until; /* 0: free */
+    uint64_t until;
+    uint32_t chain;      /* of its bucket; also in the free list */
+    uint32_t prev, next; /* by age, which is the order of until */
 };
 
 struct hold {
@@ -27,9 +29,14 @@ struct hold {
     struct entry *e;
     unsigned n, max, per_flow;
     uint32_t free, oldest, newest;
-    uint64_t serial;
+    uint64_t serial, steps;
+    uint64_t due; /* no deadline is before this */
+    /* How many entries have their key, policy or flow in a bucket: where none has, the queue is not
+     * walked, so what waits costs only those who wait. */
+    uint32_t by_key[BUCKETS], by_policy[BUCKETS], by_flow[BUCKETS];
     struct asked asked[MAX_ASKED];
-    unsigned n_asked;
+    uint32_t asked_by_key[BUCKETS];
+    uint32_t asked_free, asked_oldest, asked_newest;
 };
 
 struct hold *hold_new(unsigned packets, unsigned per_flow)
@@ -46,7 +53,11 @@ struct hold *hold_new(unsigned packets, unsigned per_flow)
     }
     for (uint32_t i = 0; i < h->max; i++)
         h->e[i].next = i + 1 < h->max ? i + 1 : NIL;
-    h->oldest = h->newest = NIL;
+    h->oldest = h->newest = h->asked_oldest = h->asked_newest = NIL;
+    for (uint32_t i = 0; i < MAX_ASKED; i++)
+        h->asked[i].chain = i + 1 < MAX_ASKED ? i + 1 : NIL;
+    for (uint32_t i = 0; i < BUCKETS; i++)
+        h->asked_by_key[i] = NIL;
     return h;
 }
 
@@ -64,6 +75,43 @@ size_t hold_count(const struct hold *h)
     return h->n;
 }
 
+uint64_t hold_steps(const struct hold *h)
+{
+    return h->steps;
+}
+
+static uint32_t bucket(uint64_t v)
+{
+    return (uint32_t)(v * UINT64_C(0x9e3779b97f4a7c15) >> 54);
+}
+_Static_assert(BUCKETS == 1 << 10, "bucket() gives 10 bits");
+
+static uint32_t policy_bucket(const struct hold_key *k)
+{
+    return bucket((uint64_t)k->neighbour << 32 | k->policy_id);
+}
+
+static uint32_t key_bucket(const struct hold_key *k)
+{
+    uint64_t w[2] = {0};
+    memcpy(w, k->addr.b, ip_len(k->addr.family));
+    uint64_t v = (w[0] ^ k->addr.family) * UINT64_C(0xff51afd7ed558ccd);
+    v = (v ^ v >> 33 ^ w[1]) * UINT64_C(0xc4ceb9fe1a85ec53);
+    return bucket(v ^ v >> 33 ^ ((uint64_t)k->neighbour << 32 | k->policy_id));
+}
+
+static void count(struct hold *h, const struct entry *e, uint32_t by)
+{
+    h->by_key[key_bucket(&e->key)] += by;
+    h->by_policy[policy_bucket(&e->key)] += by;
+    h->by_flow[bucket(e->flow)] += by;
+}
+
+bool hold_has(const struct hold *h, const struct hold_key *k)
+{
+    return k->addr.family ? h->by_key[key_bucket(k)] : h->by_policy[policy_bucket(k)];
+}
+
 static bool key_match(const struct hold_key *want, const struct hold_key *k)
 {
     return want->neighbour == k->neighbour && want->policy_id == k->policy_id &&
@@ -73,6 +121,7 @@ static bool key_match(const struct hold_key *want, const struct hold_key *k)
 static void entry_drop(struct hold *h, uint32_t i)
 {
     struct entry *e = &h->e[i];
+    count(h, e, UINT32_MAX); /* one less */
     *(e->prev == NIL ? &h->oldest : &h->e[e->prev].next) = e->next;
     *(e->next == NIL ? &h->newest : &h->e[e->next].prev) = e->prev;
     pool_drop(&h->pool, e->chunk);
@@ -82,11 +131,14 @@ static void entry_drop(struct hold *h, uint32_t i)
 }
 
 /* The oldest of a flow that has its fill, or NIL. */
-static uint32_t flow_full(const struct hold *h, uint64_t flow)
+static uint32_t flow_full(struct hold *h, uint64_t flow)
 {
     uint32_t first = NIL;
     unsigned n = 0;
+    if (h->by_flow[bucket(flow)] < h->per_flow)
+        return NIL;
     for (uint32_t i = h->oldest; i != NIL; i = h->e[i].next) {
+        h->steps++;
         if (h->e[i].flow != flow)
             continue;
         if (first == NIL)
@@ -126,7 +178,8 @@ unsigned hold_put(struct hold *h, uint64_t now, const struct hold_key *k, uint64
     e->next = NIL;
     *(h->newest == NIL ? &h->oldest : &h->e[h->newest].next) = i;
     h->newest = i;
-    h->n++;
+    h->due = h->n++ && h->due < e->deadline ? h->due : e->deadline;
+    count(h, e, 1);
     return lost;
 }
 
@@ -137,8 +190,11 @@ uint64_t hold_mark(const struct hold *h)
 
 bool hold_take(struct hold *h, const struct hold_key *k, uint64_t mark, uint8_t *out, struct pkt *p)
 {
+    if (!hold_has(h, k))
+        return false;
     for (uint32_t i = h->oldest; i != NIL; i = h->e[i].next) {
         struct entry *e = &h->e[i];
+        h->steps++;
         if (e->serial >= mark)
             return false;
         if (!key_match(k, &e->key))
@@ -160,6 +216,8 @@ bool hold_take(struct hold *h, const struct hold_key *k, uint64_t mark, uint8_t 
 unsigned hold_drop(struct hold *h, const struct hold_key *k)
 {
     unsigned lost = 0;
+    if (!hold_has(h, k))
+        return 0;
     for (uint32_t i = h->oldest, next; i != NIL; i = next) {
         next = h->e[i].next;
         if (!key_match(k, &h->e[i].key))
@@ -170,12 +228,37 @@ unsigned hold_drop(struct hold *h, const struct hold_key *k)
     return lost;
 }
 
+/* --- acquires under way --- */
+
+static void asked_end(struct hold *h, uint32_t i)
+{
+    struct asked *a = &h->asked[i];
+    uint32_t *at = &h->asked_by_key[key_bucket(&a->key)];
+    while (*at != i)
+        at = &h->asked[*at].chain;
+    *at = a->chain;
+    *(a->prev == NIL ? &h->asked_oldest : &h->asked[a->prev].next) = a->next;
+    *(a->next == NIL ? &h->asked_newest : &h->asked[a->next].prev) = a->prev;
+    a->chain = h->asked_free;
+    h->asked_free = i;
+}
+
+static void asked_age(struct hold *h, uint64_t now)
+{
+    while (h->asked_oldest != NIL && h->asked[h->asked_oldest].until <= now)
+        asked_end(h, h->asked_oldest);
+}
+
 /* Two times of holding, so the queue is not sorted by deadline: it is short. */
 uint64_t hold_age(struct hold *h, uint64_t now, unsigned *lost)
 {
     uint64_t soonest = UINT64_MAX;
+    asked_age(h, now);
+    if (!h->n || now < h->due)
+        return h->n ? h->due : soonest;
     for (uint32_t i = h->oldest, next; i != NIL; i = next) {
         next = h->e[i].next;
+        h->steps++;
         if (h->e[i].deadline <= now) {
             entry_drop(h, i);
             ++*lost;
@@ -183,45 +266,45 @@ uint64_t hold_age(struct hold *h, uint64_t now, unsigned *lost)
             soonest = h->e[i].deadline;
         }
     }
-    for (unsigned i = 0; h->n_asked && i < MAX_ASKED; i++) {
-        if (h->asked[i].until && h->asked[i].until <= now) {
-            h->asked[i].until = 0;
-            h->n_asked--;
-        }
-    }
+    h->due = soonest;
     return soonest;
+}
+
+static bool asked_already(struct hold *h, const struct hold_key *k)
+{
+    for (uint32_t i = h->asked_by_key[key_bucket(k)]; i != NIL; i = h->asked[i].chain) {
+        h->steps++;
+        if (key_match(&h->asked[i].key, k) && ip_eq(&h->asked[i].key.addr, &k->addr))
+            return true;
+    }
+    return false;
 }
 
 bool hold_ask(struct hold *h, uint64_t now, const struct hold_key *k, bool *full)
 {
-    struct asked *spare = NULL;
-    unsigned seen = 0;
+    asked_age(h, now);
     *full = false;
-    for (unsigned i = 0; i < MAX_ASKED && (seen < h->n_asked || !spare); i++) {
-        struct asked *a = &h->asked[i];
-        seen += a->until != 0;
-        if (a->until > now && key_match(&a->key, k) && ip_eq(&a->key.addr, &k->addr))
-            return false;
-        if (!spare && a->until <= now)
-            spare = a;
-    }
-    if (!spare) {
+    if (asked_already(h, k))
+        return false;
+    uint32_t i = h->asked_free, *head = &h->asked_by_key[key_bucket(k)];
+    if (i == NIL) {
         *full = true;
         return false;
     }
-    if (!spare->until)
-        h->n_asked++;
-    spare->key = *k;
-    spare->until = now + ASK_AGAIN;
+    struct asked *a = &h->asked[i];
+    h->asked_free = a->chain;
+    *a = (struct asked){*k, now + ASK_AGAIN, *head, h->asked_newest, NIL};
+    *head = i;
+    *(a->prev == NIL ? &h->asked_oldest : &h->asked[a->prev].next) = i;
+    h->asked_newest = i;
     return true;
 }
 
 void hold_answered(struct hold *h, const struct hold_key *k)
 {
-    for (unsigned i = 0; h->n_asked && i < MAX_ASKED; i++) {
-        if (h->asked[i].until && key_match(k, &h->asked[i].key)) {
-            h->asked[i].until = 0;
-            h->n_asked--;
-        }
+    for (uint32_t i = h->asked_oldest, next; i != NIL; i = next) {
+        next = h->asked[i].next;
+        if (key_match(k, &h->asked[i].key))
+            asked_end(h, i);
     }
 }

@@ -47,7 +47,7 @@ void out_release(struct dp *d, uint64_t now, const struct hold_key *k)
 {
     struct pkt p;
     uint64_t mark = hold_mark(d->hold);
-    if (d->releasing || !hold_count(d->hold))
+    if (d->releasing || !hold_has(d->hold, k))
         return;
     d->releasing = true;
     while (hold_take(d->hold, k, mark, d->held, &p)) {

@@ -152,6 +152,9 @@ uint64_t hold_mark(const struct hold *h); /* what is kept from now on is not bef
 unsigned hold_drop(struct hold *h, const struct hold_key *k);
 uint64_t hold_age(struct hold *h, uint64_t now, unsigned *lost);
 size_t hold_count(const struct hold *h);
+/* False: nothing waits for k. True: something may. */
+bool hold_has(const struct hold *h, const struct hold_key *k);
+uint64_t hold_steps(const struct hold *h); /* rows looked at so far: what the queue costs */
 /* Acquires under way: true when this one is new (to be asked); full: *full. */
 bool hold_ask(struct hold *h, uint64_t now, const struct hold_key *k, bool *full);
 void hold_answered(struct hold *h, const struct hold_key *k);

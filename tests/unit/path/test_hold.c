@@ -228,6 +228,51 @@ static void test_large(void **state)
     rig_free(r);
 }
 
+/* A dead peer's packets cost those of others nothing: neither the queue nor the acquires under way
+ * are walked for them. */
+static void test_cost(void **state)
+{
+    enum { PEERS = 900 };
+    struct rig *r = fresh(ESP_TRANSPORT);
+    struct spd_policy p[2] = {rig_policy("t", "192.0.2.0/24", "192.0.2.0/24", SPD_PROTECT),
+                              rig_policy("dead", "192.0.2.0/24", "10.0.0.0/8", SPD_PROTECT)};
+    char peer[32];
+    rig_load(r, p, 2);
+    hold_free(r->dp->hold);
+    r->dp->hold = hold_new(256, 8);
+    assert_non_null(r->dp->hold);
+    uint64_t steps = hold_steps(r->dp->hold);
+    for (unsigned i = 0; i < PEERS; i++) {
+        snprintf(peer, sizeof peer, "10.0.%u.%u", i / 100, i % 100);
+        send(r, OA, peer, 1, (uint8_t)i);
+    }
+    assert_int_equal(r->acquires, PEERS);
+    assert_int_equal(held(r), 256);
+    /* about one row of a bucket for each held packet */
+    assert_true(hold_steps(r->dp->hold) - steps < 2 * PEERS);
+    add(r, ESP_TRANSPORT, OB, 0x1001);
+    struct hold_key k = {.policy_id = spd_at(r->spd, 0)->id, .addr = rig_ip(OB)};
+    assert_false(hold_has(r->dp->hold, &k));
+    steps = hold_steps(r->dp->hold);
+    for (unsigned i = 0; i < 100; i++)
+        send(r, OA, OB, 1, 1);
+    assert_int_equal(r->n_out, 100);
+    assert_int_equal(dp_tick(r->dp, r->now), r->now + 10 * SECOND);
+    assert_int_equal(hold_steps(r->dp->hold), steps);
+    /* all room for questions is taken: no more are asked, until the time of the first is over */
+    for (unsigned i = 0; i < 200; i++) {
+        snprintf(peer, sizeof peer, "10.1.0.%u", i);
+        send(r, OA, peer, 1, (uint8_t)i);
+    }
+    assert_int_equal(r->acquires, 1024);
+    r->now += 30 * SECOND;
+    send(r, OA, "10.1.0.199", 1, 1);
+    assert_int_equal(r->acquires, 1025);
+    dp_tick(r->dp, r->now);
+    assert_int_equal(held(r), 1);
+    rig_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +284,7 @@ int main(void)
         cmocka_unit_test(test_neighbour),
         cmocka_unit_test(test_ready_inside_acquire),
         cmocka_unit_test(test_large),
+        cmocka_unit_test(test_cost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
