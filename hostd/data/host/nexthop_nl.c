@@ -48,11 +48,23 @@ int nl_receive(int fd, void *buf, size_t len, int flags)
     return (size_t)got > len ? -EMSGSIZE : (int)got;
 }
 
+/* libmnl takes a length above 2^31 for a negative one that fits. */
+static bool whole(const struct nlmsghdr *h, size_t left)
+{
+    return left >= sizeof *h && h->nlmsg_len >= sizeof *h && h->nlmsg_len <= left;
+}
+
+static const struct nlmsghdr *after(const struct nlmsghdr *h, size_t *left)
+{
+    size_t step = MNL_ALIGN((size_t)h->nlmsg_len);
+    *left = step < *left ? *left - step : 0;
+    return (const struct nlmsghdr *)(const void *)((const uint8_t *)h + step);
+}
+
 void nl_each(const void *buf, size_t len, nl_take take, void *ctx)
 {
     const struct nlmsghdr *h = buf;
-    int left = (int)len;
-    for (; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left))
+    for (; whole(h, len); h = after(h, &len))
         take(ctx, h);
 }
 
@@ -69,8 +81,7 @@ static int error_in(const struct nlmsghdr *h)
 enum nl_more nl_answer(const void *buf, size_t len, uint32_t seq, nl_take take, void *ctx, int *rc)
 {
     const struct nlmsghdr *h = buf;
-    int left = (int)len;
-    for (; mnl_nlmsg_ok(h, left); h = mnl_nlmsg_next(h, &left)) {
+    for (; whole(h, len); h = after(h, &len)) {
         if (h->nlmsg_seq != seq || h->nlmsg_type == NLMSG_NOOP)
             continue;
         if (h->nlmsg_flags & NLM_F_DUMP_INTR)

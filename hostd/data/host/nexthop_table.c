@@ -92,6 +92,12 @@ static const void *body(const struct nlmsghdr *h, size_t len)
     return mnl_nlmsg_get_payload_len(h) >= len ? mnl_nlmsg_get_payload(h) : NULL;
 }
 
+/* Up to the message's own end: libmnl's is rounded up, beyond what was read at the last one. */
+static bool attr_ok(const struct nlmsghdr *h, const struct nlattr *at)
+{
+    return mnl_attr_ok(at, (int)((const char *)h + h->nlmsg_len - (const char *)at));
+}
+
 static bool get_addr(const struct nlattr *a, size_t off, unsigned af, struct ip_addr *out)
 {
     uint8_t family = af == AF_INET ? 4 : af == AF_INET6 ? 6 : 0;
@@ -121,9 +127,7 @@ void nh_route_answer(struct nh_row *r, const struct nlmsghdr *h)
     const struct nlattr *at;
     if (!rt || h->nlmsg_type != RTM_NEWROUTE || rt->rtm_type != RTN_UNICAST)
         return;
-    for (at = mnl_nlmsg_get_payload_offset(h, sizeof *rt);
-         mnl_attr_ok(at, (int)((const char *)mnl_nlmsg_get_payload_tail(h) - (const char *)at));
-         at = mnl_attr_next(at)) {
+    for (at = mnl_nlmsg_get_payload_offset(h, sizeof *rt); attr_ok(h, at); at = mnl_attr_next(at)) {
         if (mnl_attr_get_type(at) == RTA_OIF && mnl_attr_get_payload_len(at) == sizeof oif)
             oif = mnl_attr_get_u32(at);
         else if (mnl_attr_get_type(at) == RTA_GATEWAY)
@@ -151,9 +155,7 @@ static bool read_neighbour(const struct nlmsghdr *h, struct seen *out)
     *out = (struct seen){0};
     if (!nd || nd->ndm_ifindex <= 0)
         return false;
-    for (at = mnl_nlmsg_get_payload_offset(h, sizeof *nd);
-         mnl_attr_ok(at, (int)((const char *)mnl_nlmsg_get_payload_tail(h) - (const char *)at));
-         at = mnl_attr_next(at)) {
+    for (at = mnl_nlmsg_get_payload_offset(h, sizeof *nd); attr_ok(h, at); at = mnl_attr_next(at)) {
         if (mnl_attr_get_type(at) == NDA_DST)
             (void)get_addr(at, 0, nd->ndm_family, &out->who.addr);
         if (mnl_attr_get_type(at) != NDA_LLADDR || mnl_attr_get_payload_len(at) != 6)
@@ -205,8 +207,7 @@ void nh_local_answer(struct nh_locals *l, const struct nlmsghdr *h)
     unsigned i = 0;
     if (!ifa)
         return;
-    for (at = mnl_nlmsg_get_payload_offset(h, sizeof *ifa);
-         mnl_attr_ok(at, (int)((const char *)mnl_nlmsg_get_payload_tail(h) - (const char *)at));
+    for (at = mnl_nlmsg_get_payload_offset(h, sizeof *ifa); attr_ok(h, at);
          at = mnl_attr_next(at)) {
         if (mnl_attr_get_type(at) == IFA_ADDRESS)
             (void)get_addr(at, 0, ifa->ifa_family, &a);

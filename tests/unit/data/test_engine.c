@@ -212,7 +212,7 @@ static void reload(void **state)
     struct fixture *f = *state;
     int fd = key_fd();
     for (int i = 0; i < 3; i++) {
-        char name[4];
+        char name[16];
         snprintf(name, sizeof name, "p%d", i);
         accepted(add(f, name, 7000 + i, "out", fd, true));
     }

@@ -257,33 +257,37 @@ static void lost_events_make_all_unknown(void **state)
     assert_false(nh_neighbour(t, 3, &a)->known || nh_route(t, 3, &a)->known);
 }
 
-/* Every message cut at every length, and with every octet changed; the copy is of the exact size,
- * so that a sanitizer sees any look beyond. */
+static void take_hostile(void *ctx, const struct nlmsghdr *h)
+{
+    struct nh_table *t = ctx;
+    struct nh_row r = {.addr = addr("10.0.0.1"), .ifindex = 3};
+    struct nh_local who;
+    nh_event(t, h, &who);
+    nh_route_answer(&r, h);
+    nh_neighbour_answer(&r, h);
+    nh_local_answer(&t->locals, h);
+    assert_true(t->locals.n <= NH_LOCALS);
+}
+
+/* Every message cut at every length, with its length told right or not, and with every octet
+ * changed; the copy is of the exact size, so that a sanitizer sees any look beyond. */
 static void hostile(struct nh_table *t, const union message *m)
 {
-    struct nh_local who;
     size_t len = m->h.nlmsg_len;
-    struct ip_addr a = addr("10.0.0.1");
     for (size_t cut = 0; cut <= len; cut++)
         for (unsigned lie = 0; lie < 2; lie++)
             for (size_t at = 0; at <= len; at++) {
                 uint8_t *copy = malloc(cut ? cut : 1);
+                uint32_t told = (uint32_t)cut;
+                int rc = 0;
                 assert_non_null(copy);
                 memcpy(copy, m->b, cut);
-                if (!lie && cut >= 4)
-                    memcpy(copy, &(uint32_t){(uint32_t)cut}, 4);
+                if (!lie && cut >= sizeof told)
+                    memcpy(copy, &told, sizeof told);
                 if (at < cut)
                     copy[at] = (uint8_t)(copy[at] ^ (lie ? 0xff : 0x11));
-                struct nlmsghdr *h = (struct nlmsghdr *)(void *)copy;
-                if (mnl_nlmsg_ok(h, (int)cut)) {
-                    struct nh_row r = {.addr = a, .ifindex = 3};
-                    struct nh_locals *l = &t->locals;
-                    nh_event(t, h, &who);
-                    nh_route_answer(&r, h);
-                    nh_neighbour_answer(&r, h);
-                    nh_local_answer(l, h);
-                    assert_true(l->n <= NH_LOCALS);
-                }
+                nl_each(copy, cut, take_hostile, t);
+                (void)nl_answer(copy, cut, 0, take_hostile, t, &rc);
                 free(copy);
             }
 }
