@@ -122,6 +122,7 @@ enum dp_fate {
     DROP(STOPPED, "IPsec is stopped (discard)")                                                    \
     DROP(LOST_IN_CARD, "lost in the card")                                                         \
     DROP(NOT_FOR_US, "another host's frame")                                                       \
+    DROP(SA_GONE, "decrypted by the card for an SA that is gone")                                  \
     DROP(KEEPALIVE, "NAT keep-alive")                                                              \
     DROP(TAP_FULL, "the host's queue is full")
 

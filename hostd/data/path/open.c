@@ -189,7 +189,11 @@ void open_protected(struct dp *d, uint64_t now, const struct dp_rx *rx)
 {
     struct sa *sa = rx->sa;
     const uint8_t *frame;
-    if (!sa || sa->spec.dir != ESP_IN || (!sa->spec.esn && rx->seq > UINT32_MAX)) {
+    if (!sa) {
+        dp_drop(d, DP_DROP_SA_GONE);
+        return;
+    }
+    if (sa->spec.dir != ESP_IN || (!sa->spec.esn && rx->seq > UINT32_MAX)) {
         dp_drop(d, DP_DROP_MALFORMED);
         return;
     }

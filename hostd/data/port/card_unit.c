@@ -112,10 +112,7 @@ static void one_rx(struct card_unit *u, const struct card_rx *r)
         rx.kind = DP_RX_PROTECTED;
         rx.sa = cookie ? sad_by_cookie(u->sad, cookie) : NULL;
         rx.seq = r->seq;
-        if (!rx.sa) { /* deleted since: its key is no longer ours to trust */
-            u->unknown_handles++;
-            return;
-        }
+        u->unknown_handles += !rx.sa; /* deleted since: the path counts it, too */
     } else if (r->kind == CIF_RXK_RAW) {
         rx.raw_reason = cif_rxs_name(r->status);
     } else if (r->kind != CIF_RXK_CLEAR) {
@@ -316,6 +313,8 @@ uint64_t card_unit_poll(struct card_unit *u, uint64_t now)
     u->now = now;
     uint64_t next = card_poll(u->card, now);
     bool more = reap_rx(u);
+    if (!more)
+        unit_forget_freed(u);
     more |= reap_tx(u);
     if (u->room_wanted && u->serves) {
         u->room_wanted = false;

@@ -29,6 +29,7 @@ int unit_size_handles(struct card_unit *u)
 
 void unit_forget_handles(struct card_unit *u)
 {
+    u->n_freed = 0;
     if (u->handles)
         memset(u->handles, 0, u->n_handles * sizeof *u->handles);
 }
@@ -59,6 +60,20 @@ static void forget_handle(struct card_unit *u, uint32_t handle)
     struct unit_handle *h = row_of(u, handle);
     if (h && h->handle == handle)
         h->cookie = 0;
+}
+
+static void forget_soon(struct card_unit *u, uint32_t handle)
+{
+    if (u->n_freed < UNIT_COMMANDS)
+        u->freed[u->n_freed++] = handle;
+    else
+        forget_handle(u, handle);
+}
+
+void unit_forget_freed(struct card_unit *u)
+{
+    while (u->n_freed)
+        forget_handle(u, u->freed[--u->n_freed]);
 }
 
 /* --- commands
@@ -261,7 +276,7 @@ static void on_slot_freed(void *arg, const struct card_reply *reply)
     uint64_t cookie = c->cookie;
     end_command(c);
     if (r.cls == PLACE_OK) /* anything else: placement reads the table, which says what is there */
-        forget_handle(u, handle);
+        forget_soon(u, handle);
     u->ops.freed(u->ops.ctx, u->index, handle, cookie, &r);
 }
 

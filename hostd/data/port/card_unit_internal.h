@@ -49,6 +49,10 @@ struct card_unit {
     uint64_t clock, query_clock; /* counts the readings of the table; when this one was asked for */
     struct unit_command commands[UNIT_COMMANDS];
     unsigned n_commands;
+    /* Freed, and still known until the receive ring was read up to the answer: what the card
+     * decrypted before is in there. */
+    uint32_t freed[UNIT_COMMANDS];
+    unsigned n_freed;
     struct place_row *rows; /* of the query under way */
     unsigned n_rows, rows_room;
     bool querying;
@@ -67,6 +71,7 @@ struct card_unit {
 /* admin.c */
 uint64_t unit_cookie_of(const struct card_unit *u, uint32_t handle);
 void unit_forget_handles(struct card_unit *u);
+void unit_forget_freed(struct card_unit *u); /* the receive ring is empty */
 int unit_size_handles(struct card_unit *u);
 
 #endif
