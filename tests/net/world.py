@@ -16,6 +16,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NETNS = "/run/netns"
+COMPLAINT = r"ERROR: (Address|Leak|Thread)Sanitizer|runtime error:|Assertion .* failed|stack smashing|free\(\): "
 
 
 class NetError(Exception):
@@ -92,6 +93,15 @@ class World:
         p.log = self.path(log)
         self.programs.append(p)
         return p
+
+    def complaints(self):
+        """What a sanitizer, or a fatal signal's handler, wrote into any log of the run."""
+        out = []
+        for name in sorted(os.listdir(self.dir)):
+            if name.endswith(".log"):
+                with open(self.path(name), errors="replace") as f:
+                    out += [f"{name}: {line.strip()[:200]}" for line in f if re.search(COMPLAINT, line)]
+        return out
 
     def close(self):
         """Ends the programs this run started and removes its namespaces and files."""
