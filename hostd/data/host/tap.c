@@ -32,12 +32,10 @@ static int gso_kind(uint8_t type, enum dp_gso *out)
     static const struct {
         uint8_t type;
         enum dp_gso gso;
-    } kinds[] = {
-        {VIRTIO_NET_HDR_GSO_NONE,   DP_GSO_NONE},
-        {VIRTIO_NET_HDR_GSO_TCPV4,  DP_GSO_TCP4},
-        {VIRTIO_NET_HDR_GSO_TCPV6,  DP_GSO_TCP6},
-        {VIRTIO_NET_HDR_GSO_UDP_L4, DP_GSO_UDP }
-    };
+    } kinds[] = {{VIRTIO_NET_HDR_GSO_NONE, DP_GSO_NONE},
+                 {VIRTIO_NET_HDR_GSO_TCPV4, DP_GSO_TCP4},
+                 {VIRTIO_NET_HDR_GSO_TCPV6, DP_GSO_TCP6},
+                 {VIRTIO_NET_HDR_GSO_UDP_L4, DP_GSO_UDP}};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (kinds[i].type == (type & ~VIRTIO_NET_HDR_GSO_ECN)) {
             *out = kinds[i].gso;
@@ -89,10 +87,7 @@ int tap_setup(int fd)
 int tap_read(int fd, uint8_t *buf, size_t room, struct dp_offload *off)
 {
     uint8_t hdr[VNET_HDR];
-    struct iovec iov[2] = {
-        {hdr, sizeof hdr},
-        {buf, room      }
-    };
+    struct iovec iov[2] = {{hdr, sizeof hdr}, {buf, room}};
     for (int tries = 0; tries < 8; tries++) {
         ssize_t n = readv(fd, iov, 2);
         if (n < 0)
@@ -108,10 +103,7 @@ int tap_write(int fd, const uint8_t *frame, size_t len, const struct dp_offload 
 {
     uint8_t hdr[VNET_HDR];
     vnet_encode(off, hdr);
-    struct iovec iov[2] = {
-        {hdr,                      sizeof hdr},
-        {(void *)(uintptr_t)frame, len       }
-    };
+    struct iovec iov[2] = {{hdr, sizeof hdr}, {(void *)(uintptr_t)frame, len}};
     ssize_t n = writev(fd, iov, 2);
     return n < 0 ? -errno : 0;
 }
