@@ -182,7 +182,7 @@ def account(cases, name, run, result):
     for sa in run.scene.sas[2:]:
         sa.first = None  # a number may be lost in a card before the first packet that the wire shows
     report = run.scene.judge(log.on_inner)
-    with open(run.scene.world.path("account.json"), "w") as f:
+    with open(run.scene.world.path(f"account-{'standby' if run.standby else 'alone'}.json"), "w") as f:
         json.dump({"counters": counters, "sas": rows, "happenings": [h.__dict__ for h in run.happenings], "wire": log.wire,
                    "report": report}, f, indent=1)
     cases.run(f"{name}: the oracle", lambda: expect(report["ok"], complain(report)) or f"{report['frames']} frames")
