@@ -226,13 +226,33 @@ static unsigned missed(uint32_t *last, uint32_t now, unsigned n)
     return n;
 }
 
+/* The level behind QUEUE_ERROR: an event that was lost must not leave a queue dead for ever. A
+ * queue that is known to be down is being reset already. */
+static bool read_stopped(struct card *c)
+{
+    for (uint32_t word = 0; word * 32 < queue_count(c) && word < 4; word++) {
+        uint32_t bits;
+        if (!card_rd(c, CIF_REG_QSTOP0 + 4 * word, &bits))
+            return false;
+        for (uint32_t n = 0; bits; n++, bits >>= 1) {
+            struct queue *q = bits & 1 ? queue_by_qid(c, 32 * word + n) : NULL;
+            if (!q)
+                continue;
+            pthread_mutex_lock(&q->lock);
+            queue_mark_dead(q, "the card stopped the queue, and its event was lost");
+            pthread_mutex_unlock(&q->lock);
+        }
+    }
+    return true;
+}
+
 void heartbeat_poll(struct card *c)
 {
     uint32_t status, fw, dp;
     if (c->now < c->hb_at)
         return;
     if (!card_rd(c, CIF_REG_STATUS, &status) || !status_good(c, status) ||
-        !card_rd(c, CIF_REG_HB_FW, &fw) || !card_rd(c, CIF_REG_HB_DP, &dp))
+        !card_rd(c, CIF_REG_HB_FW, &fw) || !card_rd(c, CIF_REG_HB_DP, &dp) || !read_stopped(c))
         return;
     /* Counted from now, not from when it was due: a host that slept must not see misses. */
     c->hb_at = c->now + c->caps.heartbeat_ms * MS;

@@ -148,6 +148,38 @@ static uint32_t rd_time_hi(struct hw_card *c)
     return (uint32_t)(c->time_latch >> 32);
 }
 
+/* 32 queues a word. */
+static uint32_t stopped(struct hw_card *c, unsigned word)
+{
+    uint32_t bits = 0;
+    unsigned qid;
+
+    for (qid = 32 * word; qid < 32 * word + 32 && qid < c->n_queues; qid++)
+        if (c->queues[qid].exists && c->queues[qid].stopped)
+            bits |= 1u << qid % 32;
+    return bits;
+}
+
+static uint32_t rd_qstop0(struct hw_card *c)
+{
+    return stopped(c, 0);
+}
+
+static uint32_t rd_qstop1(struct hw_card *c)
+{
+    return stopped(c, 1);
+}
+
+static uint32_t rd_qstop2(struct hw_card *c)
+{
+    return stopped(c, 2);
+}
+
+static uint32_t rd_qstop3(struct hw_card *c)
+{
+    return stopped(c, 3);
+}
+
 static const struct {
     uint32_t offset;
     reg_read *read;
@@ -177,6 +209,10 @@ static const struct {
     {CIF_REG_INT_PENDING, rd_pending, NULL},
     {CIF_REG_TIME_LO, rd_time_lo, NULL},
     {CIF_REG_TIME_HI, rd_time_hi, NULL},
+    {CIF_REG_QSTOP0, rd_qstop0, NULL},
+    {CIF_REG_QSTOP1, rd_qstop1, NULL},
+    {CIF_REG_QSTOP2, rd_qstop2, NULL},
+    {CIF_REG_QSTOP3, rd_qstop3, NULL},
 };
 
 /* The place of an admin queue register in c->admin_reg, or -1. */

@@ -1,6 +1,7 @@
 #include "tests/sim/sim.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Random events: each makes one fault, traffic goes on through it, then everything must be as if
@@ -150,6 +151,8 @@ static void ev_unmap(struct sim *s, int host)
         break;
     }
     linger(s);
+    c->hole = 0;
+    traffic(s, s->now + 120 * MS); /* what stands still since then shows by its deadline, 50 ms */
 }
 
 static const struct event events[] = {{"card killed", ev_kill, 3},
@@ -203,6 +206,11 @@ static void show_drops(struct sim *s, int host)
             if (sa->drops[i])
                 printf("  host %d SPI 0x%x: %" PRIu64 " %s\n", host, sa->spec.spi, sa->drops[i],
                        sa_drop_text((enum sa_drop)i));
+    char *queues = s->host[host].card.model
+                       ? hw_card_ctl(s->host[host].card.model, s->now, "dump queues")
+                       : NULL;
+    printf("  host %d's card: %s\n", host, queues ? queues : "dead");
+    free(queues);
 }
 
 static void burst(struct sim *s, const char *what)
@@ -215,8 +223,8 @@ static void burst(struct sim *s, const char *what)
     sim_run(s, s->now + 20 * MS);
     uint64_t lost = missing(s) - before;
     if (lost)
-        sim_fail(s, "after \"%s\" had passed, %" PRId64 " of %d packets were lost", what,
-                 (int64_t)lost, BURST * 2 * (int)s->n_flows);
+        sim_fail(s, "behind \"%s\" %" PRId64 " of %d packets were lost", what, (int64_t)lost,
+                 BURST * 2 * (int)s->n_flows);
     for (int host = 0; lost && host < SIM_HOSTS; host++)
         show_drops(s, host);
 }
