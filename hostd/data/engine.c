@@ -112,15 +112,12 @@ void engine_choose_port(struct engine *e, struct iface *f)
     log_event(port ? MSG_PORT_IN_USE : MSG_PORT_NONE, f->cfg->name, f->cfg->name, name);
     if (!port)
         return;
-    /* The host keeps the main port's MAC while a standby serves: nobody has to learn anew. */
-    bool keep = f->told && port != f->main;
-    const uint8_t *mac = keep ? f->told_mac : port->mac;
-    dp_set_mac(f->dp, mac);
-    if (keep || (f->told && memcmp(f->told_mac, mac, 6) == 0))
-        return;
-    f->told = true;
-    memcpy(f->told_mac, mac, 6);
-    e->host.port_info(e->host.ctx, f->cfg->name, mac, port->mtu);
+    dp_set_mac(f->dp, port->mac);
+    if (!f->told || memcmp(f->told_mac, port->mac, 6) != 0) {
+        f->told = true;
+        memcpy(f->told_mac, port->mac, 6);
+        e->host.port_info(e->host.ctx, f->cfg->name, port->mac, port->mtu);
+    }
 }
 
 /* --- life cycle
