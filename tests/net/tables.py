@@ -1,4 +1,5 @@
 """What the daemon says of its cards, held against what the cards say of themselves."""
+from .hosts import SERVING
 from .world import NetError, wait_for
 
 
@@ -22,8 +23,24 @@ def quiet(host):
     return host.call("sa.list").get("quiet", True)
 
 
+def false_reasons(host, card):
+    """SAs whose reason does not fit their place, or says of the card what is not so."""
+    out, running, free = [], any(c["state"] in SERVING for c in host.cards()), card.ctl("dump sa")["free"]
+    for s in host.sas():
+        code, what = s["reason"]["code"], f"{s['dir']} {s['spi']:#x} in {s['place']}: {s['reason']['text']}"
+        if (code == "IN_CARD") != (s["place"] == "card") or code == "NEW":
+            out.append(what)
+        elif code == "CARD_DOWN" and running:
+            out.append(what + " (it runs)")
+        elif code == "FULL" and free:
+            out.append(what + f" ({free} slots are free)")
+        elif not s["reason"]["remedy"]:
+            out.append(what + " (no remedy)")
+    return out
+
+
 def tables_agree(scene, seconds=5):
-    """Waits until each daemon's report equals its card's dump; says what differs where it never does."""
+    """Waits until each daemon's report, reasons included, equals its card's dump; says what differs where it never does."""
     def difference():
         out = []
         for side, card in scene.cards.items():
@@ -35,6 +52,8 @@ def tables_agree(scene, seconds=5):
             ours, theirs = daemon_rows(host), card_rows(card)
             if ours != theirs or not quiet(host):
                 out.append(f"{side}: only the daemon says {sorted(ours - theirs)}, only the card {sorted(theirs - ours)}")
+            else:
+                out += [f"{side}: {x}" for x in false_reasons(host, card)]
         return out
     try:
         wait_for("equal tables", lambda: not difference(), seconds, 0.05)
