@@ -32,7 +32,7 @@ def false_reasons(host, card):
             out.append(what)
         elif code == "CARD_DOWN" and running:
             out.append(what + " (it runs)")
-        elif code == "FULL" and free:
+        elif code == "FULL" and free and "free 0" in s["reason"]["text"]:  # our own count, not a word of the card
             out.append(what + f" ({free} slots are free)")
         elif not s["reason"]["remedy"]:
             out.append(what + " (no remedy)")
