@@ -15,7 +15,7 @@ static int port_get(void *ctx, size_t room, struct dp_buf *b)
     struct card_unit *u = ctx;
     if (!u->serves)
         return -ENODEV;
-    if (room > card_buf_len(u->card, 0) || card_tx_room(u->card, 0) == 0)
+    if (room > card_buf_len(u->card, 0))
         return -ENOBUFS;
     uint32_t buf = card_buf_get(u->card, 0);
     if (buf == CARD_BUF_NONE)
@@ -30,44 +30,76 @@ static void port_put(void *ctx, struct dp_buf *b)
     card_buf_put(u->card, 0, b->id);
 }
 
-static int port_send(void *ctx, struct dp_buf *b, const struct dp_tx *tx)
+static int post(struct card_unit *u, uint32_t buf)
 {
     static const uint8_t ops[] = {
         [DP_PROTECT] = CIF_TXOP_PROTECT, [DP_RAW] = CIF_TXOP_RAW, [DP_CLEAR] = CIF_TXOP_CLEAR};
+    const struct dp_tx *tx = &u->tx[buf];
+    struct card_tx d = {.op = ops[tx->op],
+                        .l2_len = (uint8_t)tx->l2_len,
+                        .l3_len = (uint8_t)tx->l3_len,
+                        .buf = buf,
+                        .len = (uint16_t)tx->len,
+                        .sa_handle = tx->handle,
+                        .seq = tx->seq,
+                        .user = buf};
+    int rc = card_tx_post(u->card, 0, &d);
+    if (!rc) {
+        u->posted[buf] = true;
+        u->in_flight++;
+    }
+    return rc;
+}
+
+static void wait_for_ring(struct card_unit *u, uint32_t buf)
+{
+    u->waiting[(u->waiting_at + u->n_waiting++) % UNIT_TX_BUFS] = buf;
+}
+
+/* What waited goes first, in order, as soon as the ring takes it. */
+static void post_waiting(struct card_unit *u)
+{
+    while (u->n_waiting) {
+        uint32_t buf = u->waiting[u->waiting_at];
+        int rc = post(u, buf);
+        if (rc == -EPIPE || rc == -ENOSPC)
+            return;
+        if (rc)
+            card_buf_put(u->card, 0, buf);
+        u->waiting_at = (u->waiting_at + 1) % UNIT_TX_BUFS;
+        u->n_waiting--;
+    }
+}
+
+static int port_send(void *ctx, struct dp_buf *b, const struct dp_tx *tx)
+{
     struct card_unit *u = ctx;
     if (b->id >= UNIT_TX_BUFS || tx->len > b->room) {
         port_put(u, b);
         return -EINVAL;
     }
-    struct card_tx d = {.op = ops[tx->op],
-                        .l2_len = (uint8_t)tx->l2_len,
-                        .l3_len = (uint8_t)tx->l3_len,
-                        .buf = b->id,
-                        .len = (uint16_t)tx->len,
-                        .sa_handle = tx->handle,
-                        .seq = tx->seq,
-                        .user = b->id};
     u->tx[b->id] = *tx;
-    int rc = card_tx_post(u->card, 0, &d);
-    if (rc) {
-        port_put(u, b);
-        return rc == -EPIPE ? -ENODEV : -ENOBUFS;
+    int rc = u->n_waiting ? -EPIPE : post(u, b->id);
+    if (rc == -EPIPE) {
+        wait_for_ring(u, b->id);
+        return 0;
     }
-    u->posted[b->id] = true;
-    u->in_flight++;
-    return 0;
+    if (rc)
+        port_put(u, b);
+    return rc ? -ENOBUFS : 0;
 }
 
 static void port_flush(void *ctx)
 {
     struct card_unit *u = ctx;
+    post_waiting(u);
     (void)card_tx_flush(u->card, 0, u->now);
 }
 
 static bool port_ready(void *ctx)
 {
     struct card_unit *u = ctx;
-    return !u->serves || card_tx_room(u->card, 0) > UNIT_ROOM;
+    return !u->serves || (!u->n_waiting && card_tx_room(u->card, 0) > UNIT_ROOM);
 }
 
 /* --- completions
@@ -175,6 +207,19 @@ static struct card_port_cfg wire_cfg(bool enable)
     return (struct card_port_cfg){.port = 0, .enable = enable, .mtu = 1500};
 }
 
+/* The card left before these were in a ring: surely not sent. */
+static void give_up_waiting(struct card_unit *u, const char *why)
+{
+    while (u->n_waiting) {
+        uint32_t buf = u->waiting[u->waiting_at];
+        struct dp_tx tx = u->tx[buf];
+        u->waiting_at = (u->waiting_at + 1) % UNIT_TX_BUFS;
+        u->n_waiting--;
+        u->ops.tx_done(u->ops.ctx, u->index, &tx, card_buf_data(u->card, 0, buf), DP_UNSENT, why);
+        card_buf_put(u->card, 0, buf);
+    }
+}
+
 static void go_down(struct card_unit *u, const char *why, bool gone)
 {
     struct card_port_cfg off = wire_cfg(false);
@@ -185,6 +230,7 @@ static void go_down(struct card_unit *u, const char *why, bool gone)
                         NULL); /* the next bring-up leaves the wire dark, too */
     if (told)
         u->ops.down(u->ops.ctx, u->index, why, gone);
+    give_up_waiting(u, why);
 }
 
 static void on_wire_live(void *arg, const struct card_reply *reply)
@@ -316,13 +362,15 @@ uint64_t card_unit_poll(struct card_unit *u, uint64_t now)
     if (!more)
         unit_forget_freed(u);
     more |= reap_tx(u);
+    if (u->n_waiting)
+        port_flush(u);
     if (u->room_wanted && u->serves) {
         u->room_wanted = false;
         u->ops.room(u->ops.ctx, u->index);
     }
     if (more)
         return now;
-    if (u->in_flight && next > now + UNIT_REAP_EVERY)
+    if ((u->in_flight || u->n_waiting) && next > now + UNIT_REAP_EVERY)
         next = now + UNIT_REAP_EVERY;
     if (u->polls && next > now + UNIT_POLL_EVERY)
         next = now + UNIT_POLL_EVERY;
@@ -366,7 +414,7 @@ void card_unit_report(const struct card_unit *u, struct card_unit_report *r)
         r->handles += u->handles[i].cookie != 0;
     r->commands = u->n_commands;
     r->tx_in_flight = u->in_flight;
-    r->buffers_in_use = u->in_flight;
+    r->buffers_in_use = u->in_flight + u->n_waiting;
     r->lost = u->lost;
     r->resets = u->resets;
     r->ring_resets = u->ring_resets;

@@ -60,6 +60,10 @@ struct card_unit {
     struct dp_tx tx[UNIT_TX_BUFS]; /* by buffer */
     bool posted[UNIT_TX_BUFS];     /* by us: libcard's own known-answer packets are not */
     unsigned in_flight;
+    /* Frames, by buffer and in order, that wait for a ring under suspicion or being made anew:
+     * their numbers are spent, and in no descriptor yet. */
+    uint32_t waiting[UNIT_TX_BUFS];
+    unsigned waiting_at, n_waiting;
     uint32_t pending_seen;
     bool room_wanted;
     bool rx_dirty;
