@@ -16,6 +16,7 @@
 #define SLOT_RESULT    (CARD_BATCH_MAX * CIF_SA_STATE_SIZE)
 #define SLOT_SIZE      (SLOT_DATA + SLOT_RESULT)
 #define HB_MISSES      3
+#define HB_MISSES_WAKE 8 /* a card that claims doorbell-wake is a program: its cores are shared */
 #define POLL_NS        (1 * MS)
 
 /* A completion or descriptor ring in shared memory, read by one thread at a time. */

@@ -260,8 +260,9 @@ void heartbeat_poll(struct card *c)
         c->failures = 0;
     c->hb_fw_missed = missed(&c->hb_fw, fw, c->hb_fw_missed);
     c->hb_dp_missed = missed(&c->hb_dp, dp, c->hb_dp_missed);
-    if (c->hb_fw_missed >= HB_MISSES)
+    unsigned limit = c->caps.doorbell_wake ? HB_MISSES_WAKE : HB_MISSES;
+    if (c->hb_fw_missed >= limit)
         recover_reset(c, CIF_RESET_HB_FW, "the firmware's heartbeat stands still at %u", fw);
-    else if (c->hb_dp_missed >= HB_MISSES)
+    else if (c->hb_dp_missed >= limit)
         recover_reset(c, CIF_RESET_HB_DP, "the data path's heartbeat stands still at %u", dp);
 }

@@ -152,7 +152,7 @@ static void ev_unmap(struct sim *s, int host)
     }
     linger(s);
     c->hole = 0;
-    traffic(s, s->now + 120 * MS); /* what stands still since then shows by its deadline, 50 ms */
+    traffic(s, s->now + 300 * MS); /* what stands still since then shows by its deadline */
 }
 
 static const struct event events[] = {{"card killed", ev_kill, 3},
