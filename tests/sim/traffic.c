@@ -268,7 +268,8 @@ void flow_send(struct sim *s, int from, unsigned i)
     put_be32(udp + 16, (uint32_t)payload);
     for (size_t k = PAYLOAD_HEAD; k < payload; k++)
         udp[8 + k] = (uint8_t)(serial * 7 + k);
-    put_be16(udp + 6, ip_sum_fold(ip_sum(udp, l4, ip_pseudo_sum(src, dst, IPP_UDP, l4))));
+    uint16_t sum = ip_sum_fold(ip_sum(udp, l4, ip_pseudo_sum(src, dst, IPP_UDP, l4)));
+    put_be16(udp + 6, sum ? sum : 0xffff); /* 0 would mean that there is none */
     engine_from_tap(s->host[from].engine, 0, s->now, frame, (size_t)(udp - frame) + l4, NULL);
     s->host[from].next_poll = s->now;
 }
