@@ -131,7 +131,7 @@ def refuse_command(run, side, h):
 
 def refuse_at_bring_up(run, side, h):
     """The same while a card that was frozen is brought up again."""
-    taken = next_refusals(run, AT_BRING_UP, 2)
+    taken = next_refusals(run, AT_BRING_UP, 3)
     for command, status in taken:
         fault(run, side, f"cmd={command} status={status} count=1")
     fault(run, side, "firmware what=freeze until=reset")
@@ -208,7 +208,7 @@ EVENTS = [
     Event("stopped until reset", 2, True, until_reset),
     Event("table filled and freed", 2, False, full_table),
     Event("command refused", 5, False, refuse_command),
-    Event("command refused at bring-up", 2, True, refuse_at_bring_up),
+    Event("command refused at bring-up", 4, True, refuse_at_bring_up),
     Event("command slow", 1, False, slow_command),
     Event("completions lost, late, doubled", 4, True, completions),
     Event("handed up raw", 2, False, raw),

@@ -14,7 +14,7 @@ import tomllib
 from dataclasses import dataclass, field
 
 from pylib.cases import equal, expect, say
-from .events import EVENTS
+from .events import AT_BRING_UP, COMMANDS, EVENTS
 from .flow import INNER, Flow, outages
 from .oracle_flow import WireLog
 from .scene import Scene, complain
@@ -123,14 +123,14 @@ def calm(run):
         raise NetError("tables differ: " + difference)
 
 
-def scene_run(cases, world, name, events, seed, standby):
+def scene_run(cases, world, name, events, seed, standby, refusals):
     """One scene: start, traffic, events, end, account."""
     scene = Scene(world, "standby", rules(), inner=INNER, seed=seed, shape="small", extra={})
     if not standby:
         for h in scene.hosts.values():
             del h.config["interface"][0]["standby"]
             h.ns.ip("link", "set", "eth1", "down")  # or the host's own stack would answer ARP there
-    run = Run(scene, random.Random(seed), standby)
+    run = Run(scene, random.Random(seed), standby, refusals=refusals)
     try:
         if not cases.run(f"{name}: start", begin, run):
             return None
@@ -302,11 +302,13 @@ def evidence(cases, runs, args):
 
 def run(cases, world, args):
     first = args.events // 2
-    runs = []
+    runs, refusals = [], {}
     for name, events, seed, standby in (("with standby", args.events - first, args.seed, True),
                                         ("without standby", first, args.seed + 1000, False)):
         if args.kind and args.kind not in name:
             continue
-        runs.append((name, scene_run(cases, world, name, events, seed, standby)))
+        runs.append((name, scene_run(cases, world, name, events, seed, standby, refusals)))
+    tried = set().union(*(r.refused for _, r in runs if r))
+    say(f"        refused so far: {len(tried)} of {len(statuses()) * len(set(COMMANDS) | set(AT_BRING_UP))} pairs of command and status")
     if args.evidence:
         evidence(cases, runs, args)
