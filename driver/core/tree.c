@@ -179,6 +179,10 @@ static int check_shape(struct tree *t, size_t len)
         return refuse(t, -EINVAL, "the capability tree has %zu octets", len);
     if (fdt_check_header(t->fdt) || fdt_totalsize(t->fdt) != len)
         return refuse(t, -EINVAL, "the capability tree's header is not one, or its size differs");
+    /* The contract says 17, and libfdt's full check falls over names in trees of other versions. */
+    if (fdt_version(t->fdt) != 17)
+        return refuse(t, -EINVAL, "the capability tree has version %u, not 17",
+                      (unsigned)fdt_version(t->fdt));
     int err = fdt_check_full(t->fdt, len);
     if (err)
         return refuse(t, -EINVAL, "the capability tree is damaged: %s", fdt_strerror(err));

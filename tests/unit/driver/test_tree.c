@@ -1,5 +1,6 @@
 /* The capability tree: values, poorer values, refusals, hostile blobs. */
 #include "tests/unit/driver/fake_card.h"
+#include <endian.h>
 
 static uint8_t blob[16384] __attribute__((aligned(8)));
 static char why[CARD_REASON_MAX];
@@ -132,6 +133,21 @@ static void not_a_card(void **state)
     assert_int_equal(end(&caps), -ENOTSUP);
 }
 
+/* What the fuzzer found: an older version, whose names libfdt's full check reads from nowhere. */
+static void old_version(void **state)
+{
+    static const uint32_t words[] = {0xd00dfeed, 72, 0x38, 68, 0x28, 4, 3, 4, 4,
+                                     16,         0,  0,    0,  0,    1, 0, 9, 0};
+    _Alignas(8) uint8_t blob[sizeof words];
+    struct card_caps caps;
+    char why[CARD_REASON_MAX];
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        uint32_t be = htobe32(words[i]);
+        memcpy(blob + 4 * i, &be, 4);
+    }
+    assert_int_equal(card_caps_parse(blob, sizeof blob, &caps, why), -EINVAL);
+}
+
 static void hostile(void **state)
 {
     struct card_caps caps;
@@ -181,6 +197,7 @@ int main(void)
         cmocka_unit_test(malformed_is_absent),
         cmocka_unit_test(must_understand),
         cmocka_unit_test(not_a_card),
+        cmocka_unit_test(old_version),
         cmocka_unit_test(hostile),
         cmocka_unit_test(bounds),
     };
