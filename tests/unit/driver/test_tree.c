@@ -138,14 +138,14 @@ static void old_version(void **state)
 {
     static const uint32_t words[] = {0xd00dfeed, 72, 0x38, 68, 0x28, 4, 3, 4, 4,
                                      16,         0,  0,    0,  0,    1, 0, 9, 0};
-    _Alignas(8) uint8_t blob[sizeof words];
+    _Alignas(8) uint8_t old[sizeof words];
     struct card_caps caps;
-    char why[CARD_REASON_MAX];
+    char text[CARD_REASON_MAX];
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         uint32_t be = htobe32(words[i]);
-        memcpy(blob + 4 * i, &be, 4);
+        memcpy(old + 4 * i, &be, 4);
     }
-    assert_int_equal(card_caps_parse(blob, sizeof blob, &caps, why), -EINVAL);
+    assert_int_equal(card_caps_parse(old, sizeof old, &caps, text), -EINVAL);
 }
 
 static void hostile(void **state)
