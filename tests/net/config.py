@@ -36,7 +36,7 @@ def rights(world):
             for key in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
                 equal(int(s[key], 16), 0, f"{title}: {key}")
             equal(s["NoNewPrivs"].strip(), "1", f"{title}: NoNewPrivs")
-            equal(os.listdir(f"/proc/{pid}/root/"), [], f"{title}: what its root holds")
+            equal(os.listdir(os.path.join("/proc", str(pid), "root")), [], f"{title}: what its root holds")
             if not user.inside():
                 expect(s["Uid"].split()[0] != "0", f"{title} runs as root")
         return ", ".join(f"{t} {p}" for t, p in children.items())

@@ -360,6 +360,9 @@ FAKE void fake_on_log(void *arg, enum card_level level, const char *what, const 
     snprintf(f->last_log, sizeof f->last_log, "%s", what);
 }
 
+/* A card in hardware: it does not claim doorbell-wake. */
+static bool fake_silicon;
+
 /* --- a tree, and the whole ----------------------------------------------------------------------
  */
 
@@ -383,7 +386,8 @@ FAKE void fake_tree(struct fake *f)
     fdt_property_u32(t, "rx-max", 8);
     fdt_property_u32(t, "depth-max", 256);
     fdt_property_u32(t, "addr-align", 1);
-    fdt_property(t, "doorbell-wake", NULL, 0);
+    if (!fake_silicon)
+        fdt_property(t, "doorbell-wake", NULL, 0);
     fdt_end_node(t);
     fdt_begin_node(t, "ports");
     fdt_begin_node(t, "port@0");

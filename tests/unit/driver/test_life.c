@@ -73,6 +73,20 @@ static void refused_step(void **state)
     fake_close(f);
 }
 
+/* A card in hardware has three periods, however it was with others. */
+static void heartbeat_of_silicon(void **state)
+{
+    fake_silicon = true;
+    struct fake *f = fake_running();
+    fake_silicon = false;
+    fake_run(f, 1500);
+    assert_int_equal(f->resets, 1);
+    f->frozen_dp = true;
+    fake_run(f, 85); /* three periods and one poll */
+    assert_int_equal(f->resets, 2);
+    fake_close(f);
+}
+
 static void heartbeat_stops(void **state)
 {
     for (int dp = 0; dp < 2; dp++) {
@@ -153,17 +167,12 @@ static void wake_rule(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(comes_up),
-        cmocka_unit_test(wrong_magic),
-        cmocka_unit_test(never_ready),
-        cmocka_unit_test(damaged_tree),
-        cmocka_unit_test(refused_step),
-        cmocka_unit_test(heartbeat_stops),
-        cmocka_unit_test(heartbeat_stays_dead),
-        cmocka_unit_test(unplugged),
-        cmocka_unit_test(asks_for_reset),
-        cmocka_unit_test(epoch_changes),
-        cmocka_unit_test(wake_rule),
+        cmocka_unit_test(comes_up),        cmocka_unit_test(wrong_magic),
+        cmocka_unit_test(never_ready),     cmocka_unit_test(damaged_tree),
+        cmocka_unit_test(refused_step),    cmocka_unit_test(heartbeat_of_silicon),
+        cmocka_unit_test(heartbeat_stops), cmocka_unit_test(heartbeat_stays_dead),
+        cmocka_unit_test(unplugged),       cmocka_unit_test(asks_for_reset),
+        cmocka_unit_test(epoch_changes),   cmocka_unit_test(wake_rule),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
